@@ -1,0 +1,95 @@
+"""What every task that runs or writes may be told, as two small records passed down whole."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from hsgeo.errors import ParameterError, did_you_mean
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Where and how tiles are worked on."""
+
+    device: str = "auto"
+    workers: int = 0
+    scheduler: str | None = None
+    tile: int | None = None
+    memory: str = "4GiB"
+    progress: str = "none"
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class WriteOptions:
+    """How an output is written; `dtype` and `nodata` None keep the input's."""
+
+    cog: bool = False
+    overwrite: bool = False
+    resume: bool = False
+    dtype: str | None = None
+    nodata: float | None = None
+    creation: Mapping[str, str] = field(default_factory=dict)
+
+
+def derived_output(source: str | os.PathLike[str], suffix: str, extension: str = ".tif") -> Path:
+    """`hyperion.tif` -> `hyperion_fused.tif` in the current folder."""
+    return Path(Path(str(source).rstrip("/\\")).stem + suffix + extension)
+
+
+def key_values(pairs: Iterable[str], option: str) -> dict[str, str]:
+    """Parse repeated ``KEY=VALUE`` options."""
+    result = {}
+    for pair in pairs:
+        key, sign, value = pair.partition("=")
+        if not sign or not key.strip():
+            raise ParameterError(f"{option} {pair!r}: write it as KEY=VALUE.")
+        result[key.strip()] = value.strip()
+    return result
+
+
+def config_folders() -> list[Path]:
+    """Where configurations are found by name: in the installed package, or beside a source checkout."""
+    package = Path(__file__).resolve().parents[1]
+    return [folder for folder in (package / "_configs", package.parent / "configs") if folder.is_dir()]
+
+
+def load_parameters(config: str | None, settings: Iterable[str]) -> dict[str, Any]:
+    """Parameters from a YAML file (a path, or the name of one that comes with hsgeo) and ``--set key=value``.
+
+    Raises
+    ------
+    ParameterError
+        The file is missing or does not hold a mapping, or a setting is not KEY=VALUE.
+    """
+    values: dict[str, Any] = {}
+    if config is not None:
+        path = find_config(config)
+        try:
+            loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise ParameterError(f"{path}: not a YAML file that can be read ({str(error).splitlines()[0]}).") from error
+        if not isinstance(loaded, dict):
+            raise ParameterError(f"{path}: expected 'key: value' lines; see configs/ for examples.")
+        values.update(loaded)
+    values.update({key: yaml.safe_load(text) for key, text in key_values(settings, "--set").items()})
+    return values
+
+
+def find_config(name: str) -> Path:
+    """The file of a configuration given by path or by name."""
+    if Path(name).is_file():
+        return Path(name)
+    known = {p.stem: p for folder in config_folders() for p in sorted(folder.rglob("*.yaml"))}
+    if name in known:
+        return known[name]
+    raise ParameterError(
+        f"--config {name}: no such file, nor a configuration of that name ({', '.join(sorted(known))})."
+        + did_you_mean(name, known)
+    )
