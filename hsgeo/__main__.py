@@ -1,0 +1,5 @@
+"""``python -m hsgeo``."""
+
+from hsgeo.cli import main
+
+main()

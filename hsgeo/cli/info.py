@@ -1,0 +1,82 @@
+"""``hsgeo info``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from hsgeo.cli import options as o
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("info", help="Describe a scene from its header; without a scene, list the known sensors.")(info)
+
+
+def info(
+    scene: Annotated[str | None, typer.Argument(help="Raster file, folder of band files, or zarr store.")] = None,
+    sensor: o.SensorName = None,
+    json: o.Json = False,
+    quiet: o.Quiet = False,
+    verbose: o.Verbose = False,
+) -> None:
+    """Describe a scene, or list the sensors."""
+    o.set_up_logging(quiet or json, verbose)
+    if scene is None:
+        _sensors(json)
+        return
+    from hsgeo.tasks import describe
+
+    report = describe(scene, sensor)
+    if json:
+        o.print_json(report)
+    else:
+        _print(report)
+
+
+def _sensors(json: bool) -> None:
+    from hsgeo.tasks import describe_sensors
+
+    rows = describe_sensors()
+    if json:
+        o.print_json({"sensors": rows})
+        return
+    for kind in ("hyperspectral", "multispectral"):
+        typer.echo(f"{kind} sensors")
+        for row in (r for r in rows if r["kind"] == kind):
+            gsd = "/".join(f"{g:g}" for g in row["gsd_m"]) or "?"
+            low, high = row["range_nm"]
+            typer.echo(f"  {row['name']:<14} {row['bands']:>4} bands  {low:5.0f}-{high:4.0f} nm  {gsd:>9} m  {row['title']}")
+    typer.echo("A sensor of your own: a YAML file, given as --sensor my.yaml.")
+
+
+def _print(r: dict[str, Any]) -> None:
+    bands, height, width = r["shape"]
+    known = [w for w in r["wavelengths"] if w is not None]
+    bad: dict[str, list[int]] = {}
+    for number, (good, why) in enumerate(zip(r["good"], r["bad_reason"], strict=True), 1):
+        if not good:
+            bad.setdefault(why or "flagged", []).append(number)
+    t = r["transform"]
+    gsd = r["gsd"]
+    o.print_rows(
+        [
+            ("path", r["path"]),
+            ("driver", r["driver"]),
+            ("size", f"{bands} bands, {height} rows x {width} columns, {r['dtype']}"),
+            ("CRS", r["crs"] if r["crs"] is None or r["crs"].startswith("EPSG") else r["crs"][:70] + "..."),
+            ("pixel", f"{abs(t[0]):g} x {abs(t[4]):g}" if t and not (t[1] or t[3]) else "rotated" if t else None),
+            ("native GSD", None if not isinstance(gsd, list) else "/".join(f"{v:g}" for v in sorted(set(gsd)))),
+            ("bounds", ", ".join(f"{v:.10g}" for v in r["bounds"]) if r["bounds"] else None),
+            ("nodata", "none" if r["nodata"] is None else f"{r['nodata']:g}"),
+            ("scale", r["scale"] if not isinstance(r["scale"], list) else "differs between bands"),
+            ("offset", r["offset"] if r["offset"] != 0 and not isinstance(r["offset"], list) else None),
+            ("sensor", r["sensor"] or "not known"),
+            ("wavelengths", f"{min(known):.1f} to {max(known):.1f} nm ({len(known)} of {bands} bands)" if known else "none"),
+            ("good bands", f"{sum(r['good'])} of {bands}"),
+            *((f"  {why}", o.ranges(numbers)) for why, numbers in bad.items()),
+        ]
+    )
+    for note in r["notes"]:
+        typer.echo(f"note: {note}", err=True)
