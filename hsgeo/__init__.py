@@ -22,7 +22,18 @@ _EXPORTS = {
     "InputError": "hsgeo.errors",
 }
 
-__all__ = ["__version__", *_EXPORTS]
+__all__ = [
+    "HsgeoError",
+    "InputError",
+    "__version__",
+    "assess",
+    "convert",
+    "fuse",
+    "make_scene",
+    "open_scene",
+    "simulate",
+    "write_scene",
+]
 
 if TYPE_CHECKING:
     from hsgeo.errors import HsgeoError, InputError

@@ -14,13 +14,12 @@ _EXPORTS = {
     "open_scene": "open",
     "write_scene": "write",
     "AlignedPair": "align",
-    "align": "align",
 }
 
-__all__ = list(_EXPORTS)
+__all__ = ["AlignedPair", "Window", "band_tags", "geobox_of", "label", "make_scene", "open_scene", "write_scene"]
 
 if TYPE_CHECKING:
-    from .align import AlignedPair, align
+    from .align import AlignedPair
     from .model import band_tags, geobox_of, label, make_scene
     from .open import open_scene
     from .window import Window

@@ -5,29 +5,38 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-_EXPORTS = {
-    "fuse": "fuse",
-    "FusionJob": "fuse",
-    "assess": "assess",
-    "simulate": "simulate",
-    "convert": "convert",
-    "describe": "info",
-    "describe_sensors": "info",
-    "demo": "demo",
-    "RunOptions": "options",
-    "WriteOptions": "options",
-}
-
-__all__ = list(_EXPORTS)
-
 if TYPE_CHECKING:
-    from .assess import assess
-    from .convert import convert
-    from .demo import demo
-    from .fuse import FusionJob, fuse
+    from .assessment import assess
+    from .conversion import convert
+    from .demonstration import demo
+    from .fusion import FusionJob, fuse
     from .info import describe, describe_sensors
     from .options import RunOptions, WriteOptions
-    from .simulate import simulate
+    from .reduction import simulate
+
+__all__ = [
+    "FusionJob",
+    "RunOptions",
+    "WriteOptions",
+    "assess",
+    "convert",
+    "demo",
+    "describe",
+    "describe_sensors",
+    "fuse",
+    "simulate",
+]
+
+_MODULES = {
+    "fusion": ("FusionJob", "fuse"),
+    "assessment": ("assess",),
+    "reduction": ("simulate",),
+    "conversion": ("convert",),
+    "info": ("describe", "describe_sensors"),
+    "demonstration": ("demo",),
+    "options": ("RunOptions", "WriteOptions"),
+}
+_EXPORTS = {name: module for module, names in _MODULES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:

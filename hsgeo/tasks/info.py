@@ -30,8 +30,8 @@ def describe(path: str | os.PathLike[str], sensor: str | None = None) -> dict[st
     -------
     dict
         Keys path, driver, crs, transform (six numbers, GDAL's affine order a, b, c, d, e, f), shape (band, y, x),
-        dtype, nodata, scale, offset, units, sensor, wavelengths and fwhm (nm, None where unknown), good, bad_reason, gsd,
-        bounds (left, bottom, right, top), band_names, tags, notes.
+        dtype, nodata, scale, offset, units, sensor, wavelengths and fwhm (nm, None where unknown), good, bad_reason,
+        gsd, bounds (left, bottom, right, top), band_names, tags, notes.
     """
     notes: list[str] = []
     scene = open_scene(path, sensor=sensor, chunks=None, notes=notes)
@@ -40,7 +40,9 @@ def describe(path: str | os.PathLike[str], sensor: str | None = None) -> dict[st
     transform = list(box.transform)[:6] if box is not None else None
     bounds = None
     if box is not None:
-        corners = [box.transform * xy for xy in ((0, 0), (box.shape[1], 0), (0, box.shape[0]), (box.shape[1], box.shape[0]))]
+        corners = [
+            box.transform * xy for xy in ((0, 0), (box.shape[1], 0), (0, box.shape[0]), (box.shape[1], box.shape[0]))
+        ]
         xs, ys = zip(*corners, strict=True)
         bounds = [min(xs), min(ys), max(xs), max(ys)]
     crs = None

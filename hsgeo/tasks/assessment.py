@@ -1,0 +1,107 @@
+"""Quality of a result: against a reference, or against the two images it was made from."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from hsgeo.errors import ParameterError
+from hsgeo.scene import open_scene
+
+Scene = str | os.PathLike[str] | xr.DataArray
+
+
+def assess(
+    result: Scene,
+    *,
+    hsi: Scene | None = None,
+    msi: Scene | None = None,
+    reference: Scene | None = None,
+    report: str | os.PathLike[str] | None = None,
+    hsi_sensor: str | None = None,
+    msi_sensor: str | None = None,
+    overwrite: bool = False,
+) -> dict[str, Any]:
+    """Measure a result.
+
+    Parameters
+    ----------
+    result : path or scene (band, y, x)
+    hsi, msi : path or scene, optional
+        The inputs; together they give the indices that need no reference.
+    reference : path or scene, optional
+        The truth, on a grid whose pixel edges coincide with the result's.
+    report : path, optional
+        Where to write an HTML page with pictures and charts.
+
+    Returns
+    -------
+    dict
+        ``psnr`` (dB), ``ssim``, ``sam`` (degrees), ``ergas``, ``uiqi``, ``rmse`` against a reference; ``d_lambda``,
+        ``d_s``, ``qnr`` and ``consistency`` (hsi_sam, hsi_rmse, msi_rmse) against the inputs; ``notes``.
+
+    Raises
+    ------
+    InputError
+        Nothing to compare with, or scenes that cannot be compared.
+    """
+    from hsgeo.quality.reference import compare
+
+    if (hsi is None) != (msi is None):
+        raise ParameterError("assess needs both --hsi and --msi, or neither with a --reference.")
+    if hsi is None and reference is None:
+        raise ParameterError("assess needs something to compare with: --reference, or --hsi and --msi.")
+    notes: list[str] = []
+    scene = _open(result, None, notes)
+    out: dict[str, Any] = {"result": str(result) if not isinstance(result, xr.DataArray) else str(scene.name)}
+    pair = None
+    if hsi is not None and msi is not None:
+        pair, values = _against_inputs(scene, _open(hsi, hsi_sensor, notes), _open(msi, msi_sensor, notes), notes)
+        out.update(values)
+    bands = None
+    if reference is not None:
+        ratio = pair.ratio if pair is not None else _recorded_ratio(scene)
+        if ratio is None:
+            notes.append("ERGAS needs the ratio of the GSDs: give --hsi and --msi too.")
+        compared = compare(scene, _open(reference, None, notes), ratio)
+        out.update(compared.values)
+        bands = compared
+    out["notes"] = notes
+    if report is not None:
+        from hsgeo.quality.report import write_report
+
+        others = {"hsi": hsi, "msi": msi, "reference": reference}
+        scenes = {name: _open(s, None, []) for name, s in others.items() if s is not None}
+        out["report"] = str(write_report(report, {"result": scene, **scenes}, out, bands, overwrite=overwrite))
+    return out
+
+
+def _open(scene: Scene, sensor: str | None, notes: list[str]) -> xr.DataArray:
+    return scene if isinstance(scene, xr.DataArray) else open_scene(scene, sensor=sensor, chunks=None, notes=notes)
+
+
+def _recorded_ratio(scene: xr.DataArray) -> float | None:
+    """The ratio that a result of ours carries in its provenance."""
+    try:
+        record = json.loads(scene.attrs.get("tags", {}).get("HSGEO_PROVENANCE", "{}"))
+        return float(record["estimates"]["ratio"])
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _against_inputs(
+    scene: xr.DataArray, hsi: xr.DataArray, msi: xr.DataArray, notes: list[str]
+) -> tuple[Any, dict[str, Any]]:
+    from hsgeo.methods.base import observe
+    from hsgeo.quality.consistency import check_consistency
+    from hsgeo.scene.align import align
+
+    pixel = abs(scene.odc.geobox.resolution.x)
+    pair = align(hsi, msi, gsd=pixel)
+    notes += pair.notes
+    observation, good = observe(pair)
+    return pair, check_consistency(scene, pair, observation, np.asarray(good)).summary()

@@ -1,0 +1,378 @@
+"""Fusion of an HSI with an MSI: open -> align -> fit -> tile -> apply -> write."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from hsgeo.errors import ParameterError
+from hsgeo.methods.fusion.work import Encoding, FusionWork
+from hsgeo.scene import make_scene, open_scene
+from hsgeo.scene.align import AlignedPair, align
+from hsgeo.scene.model import BAND_COORDS, geobox_of, label
+from hsgeo.tasks.options import RunOptions, WriteOptions
+from hsgeo.tasks.report import consistency_of, describe_grid, flag_counts
+
+Scene = str | os.PathLike[str] | xr.DataArray
+
+
+def fuse(
+    hsi: Scene,
+    msi: Scene,
+    *,
+    method: str = "subspace",
+    gsd: float | None = None,
+    register: bool = True,
+    bands: str | None = None,
+    bbox: tuple[float, float, float, float] | None = None,
+    hsi_sensor: str | None = None,
+    msi_sensor: str | None = None,
+    hsi_mask: Scene | None = None,
+    msi_mask: Scene | None = None,
+    run: RunOptions | None = None,
+    **params: Any,
+) -> xr.DataArray:
+    """Fuse a hyperspectral scene with a finer multispectral one.
+
+    Parameters
+    ----------
+    hsi, msi : path or scene (band, y, x)
+        Any CRS, extent, GSD and origin; the HSI's pixels are never resampled.
+    method : str
+        ``subspace``, ``gsa``, ``bicubic`` or one that an installed package adds.
+    gsd : float, optional
+        Pixel size wanted, in units of the HSI's CRS; the nearest whole fraction of the HSI's is used.
+    register : bool
+        Estimate the residual shift between the two, and apply it when it is reliable.
+    bands, bbox, hsi_sensor, msi_sensor
+        As in `hsgeo.open_scene`; `bands` and `bbox` refer to the HSI.
+    hsi_mask, msi_mask : path or scene, optional
+        Rasters that are not zero where the image must not be used (clouds, shadows).
+    run : RunOptions, optional
+        Tile size, memory and device.
+    **params
+        Parameters of the method.
+
+    Returns
+    -------
+    scene (band, y, x)
+        All HSI bands on the fine grid, physical values, lazy: tiles are computed as they are asked for.
+        Bands that are not good carry the HSI alone.
+
+    Raises
+    ------
+    InputError
+        One of its leaves: inputs that cannot be fused, with the reason and the fix.
+    """
+    job = FusionJob(
+        hsi, msi, method=method, gsd=gsd, register=register, bands=bands, bbox=bbox, hsi_sensor=hsi_sensor,
+        msi_sensor=msi_sensor, hsi_mask=hsi_mask, msi_mask=msi_mask, run=run, params=params,
+    )  # fmt: skip
+    return job.scene()
+
+
+class FusionJob:
+    """A fusion that is planned (`plan`), and then computed lazily (`scene`) or written (`write`)."""
+
+    def __init__(
+        self,
+        hsi: Scene,
+        msi: Scene,
+        *,
+        method: str = "subspace",
+        gsd: float | None = None,
+        register: bool = True,
+        bands: str | None = None,
+        bbox: tuple[float, float, float, float] | None = None,
+        hsi_sensor: str | None = None,
+        msi_sensor: str | None = None,
+        hsi_mask: Scene | None = None,
+        msi_mask: Scene | None = None,
+        run: RunOptions | None = None,
+        params: Mapping[str, Any] | None = None,
+        progress: Any = None,
+    ):
+        from hsgeo.engine.progress import NullProgress
+        from hsgeo.methods.base import load_method
+
+        self.run = run or RunOptions()
+        self.progress = progress if progress is not None else NullProgress()
+        self.notes: list[str] = []
+        self.inputs = [_path(hsi), _path(msi)]
+        self.arguments = {
+            "method": method, "gsd": gsd, "register": register, "bands": bands, "bbox": bbox, "hsi_sensor": hsi_sensor,
+            "msi_sensor": msi_sensor, "hsi_mask": _path(hsi_mask), "msi_mask": _path(msi_mask), "seed": self.run.seed,
+            **dict(params or {}),
+        }  # fmt: skip
+        self.method = load_method(method)
+        self.params = self.method.params(dict(params or {}))
+        with self.progress.stage("open"):
+            self.hsi = masked(_open(hsi, hsi_sensor, self.notes, hsi_mask, bands=bands, bbox=bbox), hsi_mask)
+            self.msi = masked(_open(msi, msi_sensor, self.notes, msi_mask), msi_mask)
+        with self.progress.stage("align"):
+            self.pair: AlignedPair = align(self.hsi, self.msi, gsd=gsd, register=register)
+        self.notes += self.pair.notes
+        self._model: Any = None
+
+    @property
+    def model(self) -> Any:
+        """The method fitted to the pair; fitted when first asked for."""
+        if self._model is None:
+            with self.progress.stage("fit"):
+                self._model = self.method.fit(self.pair, self.params, seed=self.run.seed)
+            self.notes += self._model.notes
+        return self._model
+
+    def tile_plan(self, model: Any | None = None) -> Any:
+        """The tiles of the fine grid."""
+        from hsgeo.engine.memory import choose_tile
+        from hsgeo.engine.plan import TilePlan
+
+        halo, multiple = (model.halo, model.multiple) if model is not None else (0, self.pair.ratio)
+        height, width = self.pair.fine.shape
+        per_pixel = 4 * (6 * self.hsi.sizes["band"] + 160)  # values, encoding and the solver's spectra, measured
+        tile = self.run.tile or choose_tile(
+            self.run.memory,
+            per_pixel,
+            halo=halo,
+            multiple=multiple,
+            shape=(height, width),
+            tasks=max(1, self.run.workers),
+        )
+        return TilePlan(height, width, tile=tile, halo=halo, multiple=multiple)
+
+    def encoding(self, write: WriteOptions) -> Encoding:
+        """How the result is stored: the HSI's own type, scale and nodata unless told otherwise."""
+        source = np.dtype(self.hsi.attrs["dtype"])
+        dtype = np.dtype(write.dtype or source)
+        scale, offset = self.hsi["scale"].values, self.hsi["offset"].values
+        if dtype.kind == "f" and source.kind != "f":
+            scale, offset = np.ones_like(scale), np.zeros_like(offset)
+        nodata = write.nodata if write.nodata is not None else self.hsi.attrs["nodata"]
+        if nodata is None or not _fits(nodata, dtype):
+            nodata = float("nan") if dtype.kind == "f" else float(np.iinfo(dtype).min if dtype.kind == "i" else 0)
+            self.notes.append(f"the output's nodata value is {nodata:g}, since the HSI gives none that fits {dtype}.")
+        return Encoding(dtype.name, scale, offset, nodata)
+
+    def plan(self, write: WriteOptions | None = None) -> dict[str, Any]:
+        """What a run would do, without fitting or writing: grid, bands, tiles, memory, size on disk."""
+        code = self.encoding(write or WriteOptions())
+        tiles = self.tile_plan()
+        good = self.hsi["good"].values
+        bands, (height, width) = len(good), self.pair.fine.shape
+        size = bands * height * width * np.dtype(code.dtype).itemsize
+        return {
+            "inputs": self.inputs,
+            "grid": describe_grid(self.pair),
+            "bands": bands,
+            "good_bands": int(good.sum()),
+            "shift": _shift(self.pair),
+            "dtype": code.dtype,
+            "tiles": len(list(tiles)),
+            "tile": tiles.tile,
+            "memory": self.run.memory,
+            "output_bytes": size,
+            "working_bytes": size,
+            "notes": self.notes,
+        }
+
+    def scene(self) -> xr.DataArray:
+        """The result as a lazy scene."""
+        import dask.array as da
+
+        model, plan = self.model, self.tile_plan(self.model)
+        code = Encoding("float32", np.ones(1), np.zeros(1), None)
+        work = FusionWork(self.pair, model, code)
+        device = self.device()
+        blocks = {(b.row, b.col): b for b in plan}
+        rows = [b.core.shape[0] for (_, c), b in sorted(blocks.items()) if c == 0]
+        columns = [b.core.shape[1] for (r, _), b in sorted(blocks.items()) if r == 0]
+
+        def tile(block_info: Any = None) -> np.ndarray:
+            _, row, column = block_info[None]["chunk-location"]
+            block = blocks[row, column]
+            return work.values(block.core, block.outer, device).values.astype(np.float32, copy=False)
+
+        chunks = ((self.hsi.sizes["band"],), tuple(rows), tuple(columns))
+        data = da.map_blocks(tile, chunks=chunks, dtype=np.float32, meta=np.empty((0, 0, 0), np.float32))
+        return self._as_scene(data, {"dtype": "float32", "nodata": float("nan")}, scale=1.0, offset=0.0)
+
+    def device(self) -> str:
+        """The device that tiles run on in this process."""
+        from hsgeo.engine.devices import pick_device
+
+        return pick_device(self.run.device)
+
+    def _as_scene(self, data: Any, attrs: Mapping[str, Any], **bands: Any) -> xr.DataArray:
+        model = self.model
+        pixel = abs(self.pair.fine.resolution.x)
+        attrs = {"source": "", "driver": "", "interleave": "band", **attrs}
+        bands = {"good": model.good, "bad_reason": model.bad_reason, "gsd": pixel, **bands}
+        return make_scene(data, self.pair.fine, like=self.hsi, name="fused", attrs=attrs, **bands)
+
+    def write(
+        self,
+        output: str | os.PathLike[str],
+        write: WriteOptions | None = None,
+        *,
+        uncertainty: str | os.PathLike[str] | None = None,
+        flags: str | os.PathLike[str] | None = None,
+    ) -> dict[str, Any]:
+        """Compute all tiles, write the result whole or not at all, and report.
+
+        Parameters
+        ----------
+        output, uncertainty, flags : path
+            The fused scene; per-band standard deviation in the HSI's units; uint8 raster, 0 both images, 1 HSI only,
+            2 MSI only, 3 neither.
+
+        Returns
+        -------
+        dict
+            What was estimated and measured; see ``hsgeo fuse --json``.
+        """
+        from hsgeo.engine.run import Output, run
+        from hsgeo.scene.provenance import provenance_record
+        from hsgeo.scene.write import check_output, output_format
+
+        write = write or WriteOptions()
+        extra = {"uncertainty": uncertainty, "flags": flags}
+        targets = {"fused": Path(output), **{k: Path(v) for k, v in extra.items() if v is not None}}
+        if len({t.resolve() for t in targets.values()}) < len(targets):
+            raise ParameterError("the output, --uncertainty and --flags need different paths.")
+        for target in targets.values():
+            output_format(target, write.cog)
+            check_output(target, write.overwrite)
+        model, code = self.model, self.encoding(write)
+        if uncertainty is not None and not model.has_variance:
+            raise ParameterError(f"--uncertainty: the method {self.arguments['method']} has none; use subspace.")
+        plan = self.tile_plan(model)
+        work = FusionWork(self.pair, model, code, tuple(targets))
+        bands = self.hsi.sizes["band"]
+        outputs = {
+            "fused": Output(bands, code.dtype, code.nodata),
+            "uncertainty": Output(bands, "float32", float("nan")),
+            "flags": Output(1, "uint8", 3),
+        }
+        record = provenance_record(self.inputs, {"command": "fuse", **self.arguments})
+        store = working_store(targets["fused"])
+        with self.progress.stage("apply", total=len(list(plan))) as stage:
+            done = run(
+                work,
+                plan,
+                {name: outputs[name] for name in targets},
+                store,
+                identity={
+                    "inputs": record["inputs"],
+                    "parameters": {**self.arguments, "dtype": code.dtype, "tile": plan.tile},
+                },
+                resume=write.resume,
+                workers=self.run.workers,
+                scheduler=self.run.scheduler,
+                devices=self.run.device,
+                progress=stage,
+            )
+        estimates = {**model.report(), "ratio": self.pair.ratio, "shift": _shift(self.pair)}
+        record["estimates"] = estimates
+        written = {}
+        for name, target in targets.items():
+            with self.progress.stage(f"write {name}" if name != "fused" else "write"):
+                written[name] = self._write_one(name, done.arrays[name], target, code, write, record)
+        shutil.rmtree(store, ignore_errors=True)
+        good = model.good
+        return {
+            "output": str(output),
+            **{name: str(path) for name, path in targets.items() if name != "fused"},
+            "driver": written["fused"].driver,
+            "bytes": written["fused"].bytes,
+            "grid": describe_grid(self.pair),
+            "bands": {
+                "kept": np.flatnonzero(good + 0 > 0).__add__(1).tolist(),
+                "dropped": {str(i + 1): model.bad_reason[i] or "flagged" for i in np.flatnonzero(~good)},
+            },
+            "method": self.arguments["method"],
+            **estimates,
+            "consistency": consistency_of(done.stats),
+            "pixels": flag_counts(done.stats),
+            "saturated": sum(s.get("saturated", 0) for s in done.stats),
+            "tiles": {"done": done.done, "resumed": done.skipped, "size": plan.tile, "halo": plan.halo},
+            "stages": self.progress.stages,
+            "notes": self.notes,
+        }
+
+    def _write_one(self, name: str, array: Any, target: Path, code: Encoding, write: WriteOptions, record: Any) -> Any:
+        import dask.array as da
+
+        from hsgeo.scene import write_scene
+
+        data = da.from_zarr(array)
+        if name == "fused":
+            attrs = {"dtype": code.dtype, "nodata": code.nodata}
+            scene = self._as_scene(data, attrs, scale=code.scale, offset=code.offset)
+        elif name == "uncertainty":
+            scene = self._as_scene(data, {"dtype": "float32", "nodata": float("nan")}, scale=1.0, offset=0.0)
+        else:
+            names = ["0 both images, 1 HSI only, 2 MSI only, 3 neither"]
+            scene = make_scene(
+                data, self.pair.fine, name="flags", attrs={"dtype": "uint8", "nodata": None}, band_name=names
+            )
+        return write_scene(
+            scene,
+            target,
+            cog=write.cog,
+            creation=dict(write.creation),
+            overwrite=write.overwrite,
+            provenance=record,
+            raw=True,
+        )
+
+
+def working_store(output: Path) -> Path:
+    """Where the tiles of an output are kept until it is whole."""
+    return output.with_name(f".{output.name}.hsgeo-work")
+
+
+def masked(scene: xr.DataArray, mask: Scene | None) -> xr.DataArray:
+    """A scene without the pixels where a mask raster is not zero."""
+    if mask is None:
+        return scene
+    from hsgeo.scene.masks import apply_mask
+
+    return apply_mask(scene, open_scene(mask, chunks="auto") if not isinstance(mask, xr.DataArray) else mask)
+
+
+def _open(scene: Scene, sensor: str | None, notes: list[str], mask: Scene | None, **subset: Any) -> xr.DataArray:
+    if not isinstance(scene, xr.DataArray):
+        return open_scene(scene, sensor=sensor, chunks=None if mask is None else "auto", notes=notes, **subset)
+    if any(value is not None for value in subset.values()):
+        raise ParameterError("bands= and bbox= are for paths; select on the DataArray itself.")
+    box = geobox_of(scene)
+    if all(name in scene.coords for name in BAND_COORDS):
+        return scene
+    template = make_scene(np.broadcast_to(np.float32(0), scene.shape), box, like=scene)
+    return scene.assign_coords(template.coords).assign_attrs(template.attrs)
+
+
+def _path(scene: Scene | None) -> str | None:
+    return None if scene is None else label(scene) if isinstance(scene, xr.DataArray) else str(scene)
+
+
+def _shift(pair: AlignedPair) -> dict[str, Any]:
+    s = pair.shift
+    return {"dy": s.dy, "dx": s.dx, "reliability": s.reliability, "applied": s.applied, "reason": s.reason}
+
+
+def _fits(value: float, dtype: np.dtype) -> bool:
+    if dtype.kind == "f":
+        return True
+    limits = np.iinfo(dtype)
+    return float(value).is_integer() and limits.min <= value <= limits.max
+
+
+Work = Callable[[Any, str], Mapping[str, Any]]

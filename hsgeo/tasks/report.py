@@ -1,0 +1,36 @@
+"""Parts of the reports that tasks return."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+
+def describe_grid(pair: Any) -> dict[str, Any]:
+    """CRS, transform, shape, pixel size and ratio of the output grid."""
+    box = pair.fine
+    return {
+        "crs": f"EPSG:{box.crs.epsg}" if box.crs.epsg else box.crs.to_wkt(),
+        "transform": list(box.transform)[:6],
+        "shape": list(box.shape),
+        "gsd": [abs(box.resolution.y), abs(box.resolution.x)],
+        "ratio": pair.ratio,
+    }
+
+
+def flag_counts(stats: Sequence[dict[str, Any]]) -> dict[str, int]:
+    """How many pixels came from both images, from one, from none."""
+    total = np.sum([s["flags"] for s in stats], axis=0) if stats else np.zeros(4, int)
+    return dict(zip(("both", "hsi_only", "msi_only", "neither"), (int(v) for v in total), strict=True))
+
+
+def consistency_of(stats: Sequence[dict[str, Any]]) -> dict[str, float | None]:
+    """Root mean square of the result, degraded, against each input, in units of that input's noise (1 is perfect)."""
+    report: dict[str, float | None] = {}
+    for name in ("hsi", "msi"):
+        count = sum(s.get(f"{name}_count", 0) for s in stats)
+        total = sum(s.get(f"{name}_chi2", 0.0) for s in stats)
+        report[f"{name}_over_noise"] = float(np.sqrt(total / count)) if count else None
+    return report
