@@ -28,7 +28,9 @@ CONSISTENCY = {
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("assess", help="Measure a result against a reference, or against the two scenes it was made from.")(assess)
+    app.command("assess", help="Measure a result against a reference, or against the two scenes it was made from.")(
+        assess
+    )
 
 
 def assess(

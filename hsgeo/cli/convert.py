@@ -11,7 +11,9 @@ from hsgeo.cli import options as o
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("convert", help="Write a scene in another format (GeoTIFF, COG, ENVI, zarr) with all its metadata.")(convert)
+    app.command("convert", help="Write a scene in another format (GeoTIFF, COG, ENVI, zarr) with all its metadata.")(
+        convert
+    )
 
 
 def convert(
@@ -37,7 +39,9 @@ def convert(
     from hsgeo.tasks import convert as task
     from hsgeo.tasks.options import key_values
 
-    write = WriteOptions(cog=cog, overwrite=overwrite, dtype=dtype, nodata=nodata, creation=key_values(co or [], "--co"))
+    write = WriteOptions(
+        cog=cog, overwrite=overwrite, dtype=dtype, nodata=nodata, creation=key_values(co or [], "--co")
+    )
     report = task(
         scene,
         output,
@@ -51,6 +55,8 @@ def convert(
         o.print_json(report)
     elif not quiet:
         b, h, w = report["shape"]
-        typer.echo(f"wrote {report['output']}: {b} bands, {h} x {w}, {report['driver']}, {report['bytes'] / 1e6:.1f} MB")
+        typer.echo(
+            f"wrote {report['output']}: {b} bands, {h} x {w}, {report['driver']}, {report['bytes'] / 1e6:.1f} MB"
+        )
         if report["saturated"]:
             typer.echo(f"{report['saturated']} values did not fit the type and were clipped", err=True)

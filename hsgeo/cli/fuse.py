@@ -1,1 +1,166 @@
-def register(app): ...
+"""``hsgeo fuse``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from hsgeo.cli import options as o
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("fuse", help="Fuse a hyperspectral scene with a finer multispectral one.")(fuse)
+
+
+def fuse(
+    hsi: Annotated[str, typer.Argument(help="Hyperspectral scene (many bands, coarse).")],
+    msi: Annotated[
+        str, typer.Argument(help="Multispectral scene (few bands, fine): a file, or a folder of band files.")
+    ],
+    output: o.Output = None,
+    method: Annotated[str, typer.Option("--method", help="subspace, gsa, bicubic.")] = "subspace",
+    gsd: Annotated[
+        float | None, typer.Option("--gsd", help="Pixel size wanted, in CRS units [default: near the MSI's].")
+    ] = None,
+    no_register: Annotated[bool, typer.Option("--no-register", help="Do not look for a residual shift.")] = False,
+    uncertainty: Annotated[str | None, typer.Option("--uncertainty", help="Write the standard deviation here.")] = None,
+    flags: Annotated[str | None, typer.Option("--flags", help="Write which image each pixel came from here.")] = None,
+    hsi_mask: Annotated[
+        str | None, typer.Option("--hsi-mask", help="Raster, not 0 where the HSI must not be used.")
+    ] = None,
+    msi_mask: Annotated[
+        str | None, typer.Option("--msi-mask", help="Raster, not 0 where the MSI must not be used.")
+    ] = None,
+    hsi_sensor: o.HsiSensor = None,
+    msi_sensor: o.MsiSensor = None,
+    bands: o.Bands = None,
+    bbox: o.Bbox = None,
+    cog: o.Cog = False,
+    co: o.Creation = None,
+    dtype: o.Dtype = None,
+    nodata: o.Nodata = None,
+    overwrite: o.Overwrite = False,
+    resume: o.Resume = False,
+    config: o.Config = None,
+    settings: o.Settings = None,
+    seed: o.Seed = 0,
+    device: o.Device = "auto",
+    workers: o.Workers = 0,
+    scheduler: o.Scheduler = None,
+    tile: o.Tile = None,
+    memory: o.Memory = "4GiB",
+    dry_run: o.DryRun = False,
+    progress: o.ProgressMode = "auto",
+    json: o.Json = False,
+    quiet: o.Quiet = False,
+    verbose: o.Verbose = False,
+) -> None:
+    """Fuse one pair."""
+    o.set_up_logging(quiet or json, verbose)
+    from hsgeo.engine.progress import Progress
+    from hsgeo.tasks import FusionJob, RunOptions, WriteOptions
+    from hsgeo.tasks.options import check_target, derived_output, key_values, load_parameters
+
+    target = output or str(derived_output(hsi, "_fused"))
+    write = WriteOptions(
+        cog=cog, overwrite=overwrite, resume=resume, dtype=dtype, nodata=nodata, creation=key_values(co or [], "--co")
+    )
+    run = RunOptions(device=device, workers=workers, scheduler=scheduler, tile=tile, memory=memory, seed=seed)
+    params = load_parameters(config, settings or [])
+    if not dry_run:
+        check_target(target, write)
+    with Progress(o.progress_mode(progress, quiet)) as bar:
+        job = FusionJob(
+            hsi,
+            msi,
+            method=method,
+            gsd=gsd,
+            register=not no_register,
+            bands=bands,
+            bbox=o.parse_bbox(bbox),
+            hsi_sensor=hsi_sensor,
+            msi_sensor=msi_sensor,
+            hsi_mask=hsi_mask,
+            msi_mask=msi_mask,
+            run=run,
+            params=params,
+            progress=bar,
+        )
+        report = job.plan(target, write) if dry_run else job.write(target, write, uncertainty=uncertainty, flags=flags)
+    if json:
+        o.print_json(report)
+    elif not quiet:
+        (_print_plan if dry_run else print_report)(report)
+
+
+def _print_plan(r: dict[str, Any]) -> None:
+    g = r["grid"]
+    height, width = g["shape"]
+    o.print_rows(
+        [
+            (
+                "output",
+                f"{r['output']} ({r['dtype']}, {r['output_bytes'] / 1e6:.1f} MB before compression); not written",
+            ),
+            ("grid", f"{height} x {width} pixels of {g['gsd'][1]:g}, ratio {g['ratio']}, {g['crs'][:40]}"),
+            ("bands", f"{r['bands']}, of which {r['good_bands']} good by their flags"),
+            ("shift", _shift(r["shift"])),
+            ("tiles", f"{r['tiles']} of {r['tile']} pixels, memory {r['memory']}"),
+            ("working store", f"{r['working_bytes'] / 1e6:.1f} MB before compression, removed at the end"),
+        ]
+    )
+    _print_notes(r)
+
+
+def print_report(r: dict[str, Any]) -> None:
+    """What was estimated and measured, as a person reads it."""
+    g = r["grid"]
+    height, width = g["shape"]
+    dropped: dict[str, list[int]] = {}
+    for band, why in r["bands"]["dropped"].items():
+        dropped.setdefault(why, []).append(int(band))
+    pixels = r["pixels"]
+    total = max(sum(pixels.values()), 1)
+    c = r["consistency"]
+    stages = ", ".join(f"{s['stage']} {s['seconds']:.1f} s" for s in r["stages"])
+    peak = max((s.get("peak_bytes") or 0 for s in r["stages"]), default=0)
+    o.print_rows(
+        [
+            ("output", f"{r['output']} ({r['driver']}, {r['bytes'] / 1e6:.1f} MB)"),
+            ("grid", f"{height} x {width} pixels of {g['gsd'][1]:g}, ratio {g['ratio']}, {g['crs'][:40]}"),
+            ("bands", f"{len(r['bands']['kept'])} fused"),
+            *((f"  {why}", f"bands {o.ranges(numbers)} not fused") for why, numbers in dropped.items()),
+            ("shift", _shift(r["shift"])),
+            *((key, r["sources"][key]) for key in r.get("sources", {})),
+            ("subspace", r.get("subspace")),
+            (
+                "consistency",
+                ", ".join(f"{k.split('_')[0].upper()} {v:.2f} x its noise" for k, v in c.items() if v is not None),
+            ),
+            (
+                "pixels",
+                "all from both images"
+                if pixels["both"] == total
+                else ", ".join(f"{v / total:.1%} {k.replace('_', ' ')}" for k, v in pixels.items() if v),
+            ),
+            ("saturated", f"{r['saturated']} values clipped to the type" if r["saturated"] else None),
+            ("time", f"{stages}; peak memory {peak / 2**30:.2f} GiB"),
+        ]
+    )
+    _print_notes(r)
+
+
+def _shift(s: dict[str, Any]) -> str:
+    if s.get("reliability") is None:
+        return str(s.get("reason") or "not looked for")
+    done = "applied" if s["applied"] else "not applied"
+    return (
+        f"{s['dy']:+.2f}, {s['dx']:+.2f} fine pixels (y, x), reliability {s['reliability']:.2f}, {done}: {s['reason']}"
+    )
+
+
+def _print_notes(r: dict[str, Any]) -> None:
+    for note in r["notes"]:
+        typer.echo(f"note: {note}", err=True)

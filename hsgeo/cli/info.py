@@ -47,7 +47,9 @@ def _sensors(json: bool) -> None:
         for row in (r for r in rows if r["kind"] == kind):
             gsd = "/".join(f"{g:g}" for g in row["gsd_m"]) or "?"
             low, high = row["range_nm"]
-            typer.echo(f"  {row['name']:<14} {row['bands']:>4} bands  {low:5.0f}-{high:4.0f} nm  {gsd:>9} m  {row['title']}")
+            typer.echo(
+                f"  {row['name']:<14} {row['bands']:>4} bands  {low:5.0f}-{high:4.0f} nm  {gsd:>9} m  {row['title']}"
+            )
     typer.echo("A sensor of your own: a YAML file, given as --sensor my.yaml.")
 
 
@@ -73,7 +75,10 @@ def _print(r: dict[str, Any]) -> None:
             ("scale", r["scale"] if not isinstance(r["scale"], list) else "differs between bands"),
             ("offset", r["offset"] if r["offset"] != 0 and not isinstance(r["offset"], list) else None),
             ("sensor", r["sensor"] or "not known"),
-            ("wavelengths", f"{min(known):.1f} to {max(known):.1f} nm ({len(known)} of {bands} bands)" if known else "none"),
+            (
+                "wavelengths",
+                f"{min(known):.1f} to {max(known):.1f} nm ({len(known)} of {bands} bands)" if known else "none",
+            ),
             ("good bands", f"{sum(r['good'])} of {bands}"),
             *((f"  {why}", o.ranges(numbers)) for why, numbers in bad.items()),
         ]

@@ -28,8 +28,12 @@ Bbox = Annotated[
     typer.Option("--bbox", metavar="LEFT,BOTTOM,RIGHT,TOP", help="Only this extent, in the CRS of the (first) input."),
 ]
 Bands = Annotated[str | None, typer.Option("--bands", help="Only these bands: numbers 1-20,35 or range 450-900nm.")]
-SensorName = Annotated[str | None, typer.Option("--sensor", help="Sensor: a name that `hsgeo info` lists, or a YAML file.")]
-HsiSensor = Annotated[str | None, typer.Option("--hsi-sensor", "--sensor", help="Sensor of the HSI (name or YAML file).")]
+SensorName = Annotated[
+    str | None, typer.Option("--sensor", help="Sensor: a name that `hsgeo info` lists, or a YAML file.")
+]
+HsiSensor = Annotated[
+    str | None, typer.Option("--hsi-sensor", "--sensor", help="Sensor of the HSI (name or YAML file).")
+]
 MsiSensor = Annotated[str | None, typer.Option("--msi-sensor", help="Sensor of the MSI (name or YAML file).")]
 Config = Annotated[str | None, typer.Option("--config", metavar="FILE|NAME", help="Parameters from a YAML file.")]
 Settings = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="One parameter, over --config.")]
