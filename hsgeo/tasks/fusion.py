@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from hsgeo.errors import ParameterError
+from hsgeo.errors import ParameterError, did_you_mean
 from hsgeo.methods.fusion.work import Encoding, FusionWork
 from hsgeo.scene import make_scene, open_scene
 from hsgeo.scene.align import AlignedPair, align
 from hsgeo.scene.model import BAND_COORDS, geobox_of, label
-from hsgeo.tasks.options import RunOptions, WriteOptions
+from hsgeo.tasks.options import RunOptions, WriteOptions, check_target
 from hsgeo.tasks.report import consistency_of, describe_grid, flag_counts
 
 Scene = str | os.PathLike[str] | xr.DataArray
@@ -99,7 +99,7 @@ class FusionJob:
         progress: Any = None,
     ):
         from hsgeo.engine.progress import NullProgress
-        from hsgeo.methods.base import load_method
+        from hsgeo.methods.base import get_method
 
         self.run = run or RunOptions()
         self.progress = progress if progress is not None else NullProgress()
@@ -110,8 +110,8 @@ class FusionJob:
             "msi_sensor": msi_sensor, "hsi_mask": _path(hsi_mask), "msi_mask": _path(msi_mask), "seed": self.run.seed,
             **dict(params or {}),
         }  # fmt: skip
-        self.method = load_method(method)
-        self.params = self.method.params(dict(params or {}))
+        self.method = get_method(method)
+        self.given = dict(params or {})
         with self.progress.stage("open"):
             self.hsi = masked(_open(hsi, hsi_sensor, self.notes, hsi_mask, bands=bands, bbox=bbox), hsi_mask)
             self.msi = masked(_open(msi, msi_sensor, self.notes, msi_mask), msi_mask)
@@ -124,10 +124,35 @@ class FusionJob:
     def model(self) -> Any:
         """The method fitted to the pair; fitted when first asked for."""
         if self._model is None:
+            from hsgeo.methods.inputs import fusion_inputs
+
             with self.progress.stage("fit"):
-                self._model = self.method.fit(self.pair, self.params, seed=self.run.seed)
-            self.notes += self._model.notes
+                self._model = self.method.fit(fusion_inputs(self.pair, self.msi), self.params(), self.progress)
         return self._model
+
+    def params(self) -> Any:
+        """The method's parameters, validated.
+
+        Raises
+        ------
+        ParameterError
+            A name that the method does not know, or a value outside its range.
+        """
+        from pydantic import ValidationError
+
+        kind = self.method.Params
+        known = set(kind.model_fields)
+        values = {**({"seed": self.run.seed} if "seed" in known else {}), **self.given}
+        for name in values:
+            if name not in known:
+                listed = ", ".join(sorted(known)) or "none"
+                hint = did_you_mean(name, known)
+                raise ParameterError(f"method {self.method.name} has no parameter {name!r} (it has {listed}).{hint}")
+        try:
+            return kind(**values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise ParameterError(f"{'.'.join(map(str, first['loc']))}={first['input']!r}: {first['msg']}.") from error
 
     def tile_plan(self, model: Any | None = None) -> Any:
         """The tiles of the fine grid."""
@@ -160,14 +185,16 @@ class FusionJob:
             self.notes.append(f"the output's nodata value is {nodata:g}, since the HSI gives none that fits {dtype}.")
         return Encoding(dtype.name, scale, offset, nodata)
 
-    def plan(self, write: WriteOptions | None = None) -> dict[str, Any]:
+    def plan(self, output: str | os.PathLike[str], write: WriteOptions | None = None) -> dict[str, Any]:
         """What a run would do, without fitting or writing: grid, bands, tiles, memory, size on disk."""
+        self.params()
         code = self.encoding(write or WriteOptions())
         tiles = self.tile_plan()
         good = self.hsi["good"].values
         bands, (height, width) = len(good), self.pair.fine.shape
         size = bands * height * width * np.dtype(code.dtype).itemsize
         return {
+            "output": str(output),
             "inputs": self.inputs,
             "grid": describe_grid(self.pair),
             "bands": bands,
@@ -239,7 +266,6 @@ class FusionJob:
         """
         from hsgeo.engine.run import Output, run
         from hsgeo.scene.provenance import provenance_record
-        from hsgeo.scene.write import check_output, output_format
 
         write = write or WriteOptions()
         extra = {"uncertainty": uncertainty, "flags": flags}
@@ -247,10 +273,11 @@ class FusionJob:
         if len({t.resolve() for t in targets.values()}) < len(targets):
             raise ParameterError("the output, --uncertainty and --flags need different paths.")
         for target in targets.values():
-            output_format(target, write.cog)
-            check_output(target, write.overwrite)
+            check_target(target, write)
+        if uncertainty is not None and "uncertainty" in self.method.Params.model_fields:
+            self.given["uncertainty"] = True
         model, code = self.model, self.encoding(write)
-        if uncertainty is not None and not model.has_variance:
+        if uncertainty is not None and not getattr(model, "uncertainty", False):
             raise ParameterError(f"--uncertainty: the method {self.arguments['method']} has none; use subspace.")
         plan = self.tile_plan(model)
         work = FusionWork(self.pair, model, code, tuple(targets))

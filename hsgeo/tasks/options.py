@@ -43,6 +43,14 @@ def derived_output(source: str | os.PathLike[str], suffix: str, extension: str =
     return Path(Path(str(source).rstrip("/\\")).stem + suffix + extension)
 
 
+def check_target(output: str | os.PathLike[str], write: WriteOptions) -> None:
+    """Refuse an output of unknown format, one that exists, or a folder that cannot be written, before any work."""
+    from hsgeo.scene.write import check_output, output_format
+
+    output_format(output, write.cog)
+    check_output(output, write.overwrite)
+
+
 def key_values(pairs: Iterable[str], option: str) -> dict[str, str]:
     """Parse repeated ``KEY=VALUE`` options."""
     result = {}

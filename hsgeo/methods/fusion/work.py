@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from hsgeo.methods.base import TileResult, read_tile
 from hsgeo.scene.encode import encode
 from hsgeo.scene.window import Window
 
@@ -46,15 +47,10 @@ class FusionWork:
     encoding: Encoding
     outputs: tuple[str, ...] = ("fused",)
 
-    def read(self, outer: Window) -> tuple[np.ndarray, list[np.ndarray]]:
-        """HSI (B, h, w) and the MSI of each GSD (b_k, h_k, w_k) under a window of the fine grid; NaN where nothing is."""
-        hsi = self.pair.read_hsi(outer.coarsen(self.pair.ratio))
-        return hsi, [self.pair.read_msi(k, outer.coarsen(g.ratio)) for k, g in enumerate(self.pair.groups)]
-
-    def values(self, core: Window, outer: Window, device: str) -> Any:
+    def values(self, core: Window, outer: Window, device: str) -> TileResult:
         """The model's result for the pixels of `core`, in physical units."""
-        hsi, msi = self.read(outer)
-        return self.model.apply(hsi, msi, outer, core, device, variance="uncertainty" in self.outputs)
+        hsi, msi = read_tile(self.pair, outer)
+        return self.model.apply(hsi, msi, outer, core, device)
 
     def __call__(self, block: Any, device: str) -> Mapping[str, Any]:
         """Outputs of one block as they will be stored, and its statistics."""
@@ -63,7 +59,7 @@ class FusionWork:
         stored, saturated = encode(result.values, code.dtype, code.scale, code.offset, code.nodata)
         arrays: dict[str, Any] = {"fused": stored}
         if "uncertainty" in self.outputs:
-            arrays["uncertainty"] = result.deviation.astype(np.float32, copy=False)
+            arrays["uncertainty"] = np.sqrt(result.variance)
         if "flags" in self.outputs:
             arrays["flags"] = result.flags[None]
         counts = np.bincount(result.flags.ravel(), minlength=4).tolist()
