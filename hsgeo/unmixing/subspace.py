@@ -1,0 +1,107 @@
+"""The low-dimensional subspace that a scene's spectra lie in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import sqrt
+from typing import Literal, Protocol
+
+import numpy as np
+
+from hsgeo.errors import ParameterError
+
+
+class Statistics(Protocol):
+    """Number of spectra and their mean outer product; `hsgeo.observation.SpectralStatistics` has both."""
+
+    n: int
+
+    @property
+    def correlation(self) -> np.ndarray: ...
+
+
+@dataclass(frozen=True)
+class Subspace:
+    """A basis of the spectra, orthonormal after division by the noise.
+
+    Attributes
+    ----------
+    basis : array (B, p)
+        E = N V in the units of the data: a spectrum is E a + noise.
+    noise : array (B,)
+        Standard deviation per band, the diagonal of N.
+    eigenvalues : array (B,)
+        Mean energy of the whitened spectra along each direction, falling, in noise variances.
+    n : int
+        Spectra that it was computed from.
+    criterion : str
+        How p was chosen, for the log.
+    """
+
+    basis: np.ndarray
+    noise: np.ndarray
+    eigenvalues: np.ndarray
+    n: int
+    criterion: str
+
+    @property
+    def p(self) -> int:
+        """Dimension."""
+        return self.basis.shape[1]
+
+    @property
+    def projection(self) -> np.ndarray:
+        """(p, B): coefficients a = projection @ y, the weighted least-squares fit; their noise is white, of std 1."""
+        return (self.basis / self.noise[:, None] ** 2).T
+
+
+def subspace(
+    statistics: Statistics,
+    noise: np.ndarray,
+    dimension: int | Literal["auto"] = "auto",
+    *,
+    min_dimension: int = 3,
+    max_dimension: int = 30,
+) -> Subspace:
+    """Eigenvectors of the noise-whitened spectral correlation.
+
+    Parameters
+    ----------
+    statistics : n and correlation (B, B)
+        From one pass over the scene.
+    noise : array (B,)
+        Standard deviation of the noise of each band, above 0.
+    dimension : int or "auto"
+        p. "auto" counts the eigenvalues above the Marchenko-Pastur edge (1 + sqrt(B / n))^2, which is as far as
+        noise alone reaches in n samples (doi:10.1070/SM1967v001n04ABEH001994), and above 1.1 at least: the
+        noise levels are estimates themselves.
+    min_dimension, max_dimension : int
+        Bounds of "auto"; never more than B.
+
+    Raises
+    ------
+    ParameterError
+        `dimension` is outside 1..B, or a noise level is not above 0.
+    """
+    noise = np.asarray(noise, dtype=np.float64)
+    bands = noise.size
+    if not (np.isfinite(noise).all() and (noise > 0).all()):
+        raise ParameterError("the noise of every band must be above 0.")
+    values, vectors = np.linalg.eigh(statistics.correlation / np.outer(noise, noise))
+    values, vectors = np.maximum(values[::-1], 0), vectors[:, ::-1]
+    edge = max(1.1, (1 + sqrt(bands / statistics.n)) ** 2)
+    if dimension == "auto":
+        count = int((values > edge).sum())
+        p = min(max(count, min_dimension), max_dimension, bands)
+        criterion = f"{p} dimensions: {count} of {bands} eigenvalues above {edge:.2f} noise variances"
+        if p != count:
+            criterion += f", kept within {min(min_dimension, bands)} to {min(max_dimension, bands)}"
+    else:
+        p = int(dimension)
+        if not 1 <= p <= bands:
+            raise ParameterError(f"the dimension of the subspace must lie between 1 and the {bands} bands, not {p}.")
+        criterion = f"{p} dimensions as asked; the last holds {values[p - 1]:.2f} noise variances"
+    v = vectors[:, :p]
+    # an eigenvector's sign is arbitrary: the same data must give the same basis on every machine
+    v = v * np.where(v.sum(0) < 0, -1.0, 1.0)
+    return Subspace(noise[:, None] * v, noise, values, statistics.n, criterion)
