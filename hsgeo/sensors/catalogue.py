@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from hsgeo.errors import SensorError, did_you_mean
@@ -15,7 +15,7 @@ from .parse import Header, build_sensor, read_header
 DATA = Path(__file__).with_name("data")
 
 
-@lru_cache(maxsize=1)
+@cache
 def _names() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in DATA.glob("*.yaml")))
 
@@ -42,9 +42,7 @@ def load_sensor(name: str | Path | Sensor) -> Sensor:
     text = str(name).strip()
     if text.lower().endswith((".yaml", ".yml")):
         path = Path(text).expanduser()
-        if not path.is_file():
-            raise SensorError(f"{path}: there is no such sensor file.")
-        return _from_file(path.resolve(), _stamp(path.resolve()))
+        return _from_file(path, _stamp(read_header(path)))
     key = _key(text)
     for known in _names():
         if _key(known) == key:
@@ -78,12 +76,12 @@ def guess_sensor(texts: Iterable[str]) -> Sensor | None:
     return _built_in(found.pop()) if len(found) == 1 else None
 
 
-@lru_cache(maxsize=None)
+@cache
 def _header(name: str) -> Header:
     return read_header(DATA / f"{name}.yaml")
 
 
-@lru_cache(maxsize=None)
+@cache
 def _built_in(name: str) -> Sensor:
     return build_sensor(_header(name))
 
@@ -93,10 +91,11 @@ def _from_file(path: Path, stamp: tuple[tuple[int, int], ...]) -> Sensor:
     return build_sensor(read_header(path))
 
 
-def _stamp(path: Path) -> tuple[tuple[int, int], ...]:
-    """Time and size of a sensor file and the tables beside it: what tells a changed file."""
-    files = [path, *sorted(path.parent.glob("*.csv"))]
-    return tuple((status.st_mtime_ns, status.st_size) for status in map(Path.stat, files))
+def _stamp(header: Header) -> tuple[tuple[int, int], ...]:
+    """Time and size of a sensor file and its tables: what tells a changed file."""
+    tables = (header.entries.get(key) for key in ("bands", "responses"))
+    files = [header.path, *(header.path.parent / table for table in tables if isinstance(table, str))]
+    return tuple((status.st_mtime_ns, status.st_size) for status in (f.stat() for f in files if f.is_file()))
 
 
 def _key(text: str) -> str:

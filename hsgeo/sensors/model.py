@@ -96,8 +96,9 @@ class Sensor:
         if found is None:
             names = [band.name for band in self.bands]
             listed = ", ".join(names) if len(names) <= 20 else f"{names[0]} to {names[-1]}"
-            spelt = {n.lower(): n for n in names}
-            hint = did_you_mean(name, spelt)
+            hint = did_you_mean(name, [n.lower() for n in names])
+            for n in names:
+                hint = hint.replace(repr(n.lower()), repr(n))
             raise SensorError(f"{self.title} has no band {name!r}.{hint} Its bands are {listed}.")
         return found
 

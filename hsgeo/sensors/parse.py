@@ -94,8 +94,7 @@ def build_sensor(header: Header) -> Sensor:
         raise SensorError(f"{where}: band {twice!r} is there twice.")
     stray = next((name for name in curves if name not in names), None)
     if stray is not None:
-        hint = did_you_mean(stray, {n.lower(): n for n in names})
-        raise SensorError(f"{entries['responses']}: its column {stray!r} is no band of {path}.{hint}")
+        raise SensorError(f"{path.parent / entries['responses']}: its column {stray!r} is no band of {path.name}.")
     return Sensor(
         name=path.stem,
         title=str(entries["title"]),
