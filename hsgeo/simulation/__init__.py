@@ -1,1 +1,32 @@
+"""Simulated scenes: a drawn land seen by two sensors, and reduced-resolution pairs of real scenes."""
 
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+_EXPORTS = {
+    "DemoPair": "generator",
+    "PairSpec": "generator",
+    "Truth": "generator",
+    "make_pair": "generator",
+    "make_truth": "generator",
+    "Material": "materials",
+    "material_library": "materials",
+    "pixel_noise": "noise",
+    "simulate_pair": "reduced",
+}
+
+__all__ = list(_EXPORTS)
+
+if TYPE_CHECKING:
+    from .generator import DemoPair, PairSpec, Truth, make_pair, make_truth
+    from .materials import Material, material_library
+    from .noise import pixel_noise
+    from .reduced import simulate_pair
+
+
+def __getattr__(name: str) -> Any:
+    if name in _EXPORTS:
+        return getattr(import_module(f"{__name__}.{_EXPORTS[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""Building blocks of reflectance spectra, 350-2550 nm: absorption by pigments, water, iron oxides, clays, plastics.
+"""Building blocks of reflectance spectra, 350-2600 nm: absorption by pigments, water, iron oxides, clays, plastics.
 
 No measured spectrum is stored. Positions and widths of absorption features are textbook values: vegetation after
 PROSPECT (Jacquemoud & Baret 1990, doi 10.1016/0034-4257(90)90100-Z); minerals, plastics and roofing as catalogued in
@@ -14,7 +14,7 @@ from functools import cache
 import numpy as np
 
 #: wavelengths in nm on which every spectrum of this package is computed
-GRID = np.arange(350.0, 2551.0, 2.0)
+GRID = np.arange(350.0, 2601.0, 2.0)
 
 #: absorption of pure water, (nm, 1/cm), rounded from the three sources named above
 _WATER = np.array(
@@ -24,7 +24,7 @@ _WATER = np.array(
         (1070, 0.15), (1120, 0.35), (1160, 1.1), (1200, 1.25), (1260, 1.1), (1320, 1.9), (1380, 6.5),
         (1420, 24.0), (1450, 31.0), (1500, 18.0), (1550, 9.6), (1600, 6.7), (1680, 5.1), (1780, 7.5),
         (1840, 10.5), (1880, 28.0), (1930, 128.0), (1960, 110.0), (2000, 69.0), (2100, 27.0), (2215, 16.5),
-        (2300, 22.0), (2400, 48.0), (2500, 91.0), (2550, 110.0),
+        (2300, 22.0), (2400, 48.0), (2500, 91.0), (2600, 120.0),
     ]
 )  # fmt: skip
 
