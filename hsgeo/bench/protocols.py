@@ -22,6 +22,9 @@ from hsgeo.scene import make_scene
 CENTRES = np.array([490, 560, 665, 705, 740, 783, 842, 865, 1610, 2190.0])
 WIDTHS = np.array([65, 35, 30, 15, 15, 20, 115, 20, 90, 180.0])
 
+#: the distributed 20-band subset of HYDICE Urban names no wavelengths; this range gives it four MSI bands
+URBAN_NM = (430.0, 720.0)
+
 
 @dataclass(frozen=True)
 class Case:
@@ -36,7 +39,9 @@ class Case:
     psf: Psf | None
 
 
-def on_grid(data: np.ndarray, gsd: float, wavelength: np.ndarray | None = None, fwhm: np.ndarray | float = np.nan) -> DataArray:
+def on_grid(
+    data: np.ndarray, gsd: float, wavelength: np.ndarray | None = None, fwhm: np.ndarray | float = np.nan
+) -> DataArray:
     """An array as a scene at a made-up place."""
     box = GeoBox(data.shape[1:], Affine(gsd, 0, 500000, 0, -gsd, 5800000), "EPSG:32633")
     nm = np.full(len(data), np.nan) if wavelength is None else wavelength
@@ -113,6 +118,3 @@ def cases(folder: Path, only: str | None = None, quick: bool = False) -> Iterato
             cube = np.maximum(loadmat(path)["data"].transpose(2, 0, 1).astype(float), 0)
             z = np.minimum(cube / np.percentile(cube, 99.9), 1.5)
             yield degraded(f"abu-{name}", z, aviris_nm(len(z)))
-
-
-URBAN_NM = (400.0, 730.0)

@@ -1,1 +1,88 @@
-def register(app): ...
+"""``hsgeo bench``."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated, Any
+
+import typer
+
+from hsgeo.cli import options as o
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    group = typer.Typer(help="Measure speed and memory, or accuracy beside published figures.", no_args_is_help=True)
+    group.command("engine", help="A whole fusion of a synthetic pair beside a plain block copy of its output.")(engine)
+    group.command("fusion", help="The methods on real scenes by the standard protocol.")(fusion)
+    app.add_typer(group, name="bench")
+
+
+def engine(
+    rows: Annotated[int, typer.Option("--rows", help="Rows of the output.")] = 3000,
+    columns: Annotated[int, typer.Option("--columns", help="Columns of the output.")] = 3000,
+    bands: Annotated[int, typer.Option("--bands", help="Bands.")] = 224,
+    ratio: Annotated[int, typer.Option("--ratio", help="Ratio of the GSDs.")] = 3,
+    data: Annotated[str | None, typer.Option("--data", help="Keep the files in this folder.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="600 x 600 pixels, 60 bands.")] = False,
+    tile: o.Tile = None,
+    memory: o.Memory = "4GiB",
+    workers: o.Workers = 0,
+    json: o.Json = False,
+    verbose: o.Verbose = False,
+) -> None:
+    """Engine benchmark."""
+    o.set_up_logging(json, verbose)
+    from hsgeo.bench.engine import bench_engine
+
+    if quick:
+        rows, columns, bands = 600, 600, 60
+    passed = ("--memory", memory, "--workers", str(workers), *(("--tile", str(tile)) if tile else ()))
+    report = bench_engine(rows, columns, bands, ratio, folder=data, arguments=passed)
+    if json:
+        o.print_json(report)
+        return
+    size = report["output"]
+    typer.echo(f"output {size['rows']} x {size['columns']} x {size['bands']} int16, {size['bytes'] / 1e9:.2f} GB")
+    for stage in report["fuse"]["stages"]:
+        typer.echo(
+            f"  {stage['stage']:<22} {stage['seconds']:8.1f} s  peak {(stage['peak_bytes'] or 0) / 2**30:5.2f} GiB"
+        )
+    for name in ("fuse", "copy"):
+        part = report[name]
+        typer.echo(f"{name:<24} {part['seconds']:8.1f} s  peak {part['peak_bytes'] / 2**30:5.2f} GiB")
+    typer.echo(f"fusion takes {report['ratio']:.2f} times a plain block copy of its output")
+
+
+def fusion(
+    data: Annotated[str | None, typer.Option("--data", help="Folder of the scenes [default: $HSGEO_DATA].")] = None,
+    methods: Annotated[str, typer.Option("--method", help="Comma-separated.")] = "bicubic,gsa,subspace",
+    scene: Annotated[str | None, typer.Option("--scene", help="Only scenes whose name contains this.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Three scenes.")] = False,
+    json: o.Json = False,
+    verbose: o.Verbose = False,
+) -> None:
+    """Fusion benchmark."""
+    o.set_up_logging(True, verbose)
+    from hsgeo.bench.fusion import bench_fusion
+    from hsgeo.errors import ParameterError
+
+    folder = data or os.environ.get("HSGEO_DATA")
+    if not folder:
+        raise ParameterError("bench fusion needs the folder of the scenes: --data DIR, or the variable HSGEO_DATA.")
+    rows: list[dict[str, Any]] = []
+    if not json:
+        typer.echo(
+            f"{'scene':<15}{'method':<32}{'known':<13}{'PSNR dB':>8}{'SAM deg':>9}{'ERGAS':>8}{'SSIM':>8}{'s':>7}"
+        )
+    for row in bench_fusion(folder, methods=methods.split(","), scene=scene, quick=quick):
+        rows.append(row)
+        if not json:
+            cells = [row.get(k) for k in ("psnr", "sam", "ergas", "ssim", "seconds")]
+            formats = ("8.2f", "9.3f", "8.3f", "8.4f", "7.1f")
+            text = "".join(
+                " " * int(f.split(".")[0]) if v is None else format(v, f) for v, f in zip(cells, formats, strict=True)
+            )
+            typer.echo(f"{row['scene']:<15}{row['method']:<32}{row['known']:<13}{text}")
+    if json:
+        o.print_json({"rows": rows})

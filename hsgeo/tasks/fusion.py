@@ -78,7 +78,12 @@ def fuse(
 
 
 class FusionJob:
-    """A fusion that is planned (`plan`), and then computed lazily (`scene`) or written (`write`)."""
+    """A fusion that is planned (`plan`), and then computed lazily (`scene`) or written (`write`).
+
+    The arguments are those of `fuse`; `params` holds the method's parameters, `given` what is known of the
+    observation (``response``, ``psf``, ``noise_hsi``, ``noise_msi``; see `hsgeo.methods.base.FusionInputs`), and
+    `progress` reports stages.
+    """
 
     def __init__(
         self,
@@ -96,6 +101,7 @@ class FusionJob:
         msi_mask: Scene | None = None,
         run: RunOptions | None = None,
         params: Mapping[str, Any] | None = None,
+        given: Mapping[str, Any] | None = None,
         progress: Any = None,
     ):
         from hsgeo.engine.progress import NullProgress
@@ -111,7 +117,7 @@ class FusionJob:
             **dict(params or {}),
         }  # fmt: skip
         self.method = get_method(method)
-        self.given = dict(params or {})
+        self.values, self.given = dict(params or {}), dict(given or {})
         with self.progress.stage("open"):
             self.hsi = masked(_open(hsi, hsi_sensor, self.notes, hsi_mask, bands=bands, bbox=bbox), hsi_mask)
             self.msi = masked(_open(msi, msi_sensor, self.notes, msi_mask), msi_mask)
@@ -127,7 +133,9 @@ class FusionJob:
             from hsgeo.methods.inputs import fusion_inputs
 
             with self.progress.stage("fit"):
-                self._model = self.method.fit(fusion_inputs(self.pair, self.msi), self.params(), self.progress)
+                self._model = self.method.fit(
+                    fusion_inputs(self.pair, self.msi, **self.given), self.params(), self.progress
+                )
         return self._model
 
     def params(self) -> Any:
@@ -142,7 +150,7 @@ class FusionJob:
 
         kind = self.method.Params
         known = set(kind.model_fields)
-        values = {**({"seed": self.run.seed} if "seed" in known else {}), **self.given}
+        values = {**({"seed": self.run.seed} if "seed" in known else {}), **self.values}
         for name in values:
             if name not in known:
                 listed = ", ".join(sorted(known)) or "none"
@@ -275,7 +283,7 @@ class FusionJob:
         for target in targets.values():
             check_target(target, write)
         if uncertainty is not None and "uncertainty" in self.method.Params.model_fields:
-            self.given["uncertainty"] = True
+            self.values["uncertainty"] = True
         model, code = self.model, self.encoding(write)
         if uncertainty is not None and not getattr(model, "uncertainty", False):
             raise ParameterError(f"--uncertainty: the method {self.arguments['method']} has none; use subspace.")
