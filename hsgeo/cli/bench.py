@@ -46,7 +46,7 @@ def engine(
     typer.echo(f"output {size['rows']} x {size['columns']} x {size['bands']} int16, {size['bytes'] / 1e9:.2f} GB")
     for stage in report["fuse"]["stages"]:
         typer.echo(
-            f"  {stage['stage']:<22} {stage['seconds']:8.1f} s  peak {(stage['peak_bytes'] or 0) / 2**30:5.2f} GiB"
+            f"  {stage['stage']:<22} {stage['seconds']:8.1f} s  peak {(stage['peak_rss_bytes'] or 0) / 2**30:5.2f} GiB"
         )
     for name in ("fuse", "copy"):
         part = report[name]

@@ -125,7 +125,7 @@ def print_report(r: dict[str, Any]) -> None:
     total = max(sum(pixels.values()), 1)
     c = r["consistency"]
     stages = ", ".join(f"{s['stage']} {s['seconds']:.1f} s" for s in r["stages"])
-    peak = max((s.get("peak_bytes") or 0 for s in r["stages"]), default=0)
+    peak = max((s.get("peak_rss_bytes") or 0 for s in r["stages"]), default=0)
     o.print_rows(
         [
             ("output", f"{r['output']} ({r['driver']}, {r['bytes'] / 1e6:.1f} MB)"),
