@@ -48,7 +48,9 @@ def msi_bands(msi: xr.DataArray) -> list[Band] | None:
         except SensorError:
             table = None
         if table is not None:
-            bands = [band or _nearest(table.bands, centre) for band, centre in zip(table.find(names), centres, strict=True)]
+            bands = [
+                band or _nearest(table.bands, centre) for band, centre in zip(table.find(names), centres, strict=True)
+            ]
             if None in bands and len(table.bands) == len(names):
                 bands = list(table.bands)
     out = []

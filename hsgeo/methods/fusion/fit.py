@@ -1,0 +1,119 @@
+"""What the fast fusion learns from a pair: subspace, noise and observation, then the prior of the detail."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from hsgeo.methods.base import FusionInputs
+from hsgeo.methods.fusion.frame import Frame
+from hsgeo.methods.fusion.model import SubspaceModel
+from hsgeo.methods.fusion.prior import coarser_detail, local_energy, positive
+from hsgeo.methods.fusion.solver import mix
+from hsgeo.methods.fusion.streaming import dead_bands, model_bands, spectral_statistics
+from hsgeo.observation.estimate import estimate_observation
+from hsgeo.scene.window import Window
+from hsgeo.unmixing.subspace import Subspace, subspace
+
+#: smallest variance of a coefficient's detail, in units of its noise's variance
+FLOOR = 0.05
+
+#: coarse pixels by which a sample patch is mirrored
+MARGIN = 4
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What is known of a pair before the prior.
+
+    `bands` are those of the model; `dead` tells why others carry nothing.
+    """
+
+    patches: Sequence[Any]
+    bands: np.ndarray
+    dead: dict[int, str]
+    space: Subspace
+    observation: Any
+
+
+def survey(inputs: FusionInputs, dimension: int | Literal["auto"], seed: int) -> Survey:
+    """One streaming pass for the subspace and the noise, sample patches for the observation."""
+    pair = inputs.pair
+    patches = pair.sample(seed=seed)
+    dead = dead_bands([p.hsi for p in patches])
+    bands = model_bands(np.asarray(inputs.good, bool), dead)
+    statistics = spectral_statistics(pair, bands)
+    given = inputs.noise_hsi
+    noise = statistics.noise_std() if given is None else np.asarray(given, float)[bands]
+    space = subspace(statistics, noise, dimension=dimension)
+
+    def of_bands(values: Any) -> np.ndarray | None:
+        return None if values is None else np.asarray(values, float)[..., bands]
+
+    response = of_bands(inputs.response)
+    if response is not None:
+        response = response / np.maximum(response.sum(1, keepdims=True), 1e-12)
+    observation = estimate_observation(
+        [SimpleNamespace(window=p.window, hsi=p.hsi[bands], msi=p.msi) for p in patches],
+        pair.ratio,
+        tuple(g.ratio for g in pair.groups),
+        wavelengths=of_bands(inputs.wavelengths),
+        fwhm=of_bands(inputs.fwhm),
+        msi_bands=inputs.msi_bands,
+        hsi_mtf=inputs.hsi_mtf,
+        given_response=response,
+        given_psf=inputs.psf,
+        basis=space.basis,
+    )
+    return Survey(patches, bands, dead, space, observation)
+
+
+def fit_prior(model: SubspaceModel, patches: Sequence[Any]) -> None:
+    """Covariance of the detail from the next coarser scale, one EM step, then the mean local energy."""
+    p = model.basis.shape[1]
+    cases = [PatchCase(model, patch) for patch in patches]
+    moment, count = np.zeros((p, p)), 0
+    for case in cases:
+        detail = coarser_detail(case.coarse, model.sensors[-1].psf, model.scale)
+        if detail is not None:
+            moment += np.einsum("phw,qhw->pq", detail, detail)
+            count += detail[0].size
+    model.covariance = positive(moment / max(count, 1) - np.eye(p), FLOOR)
+    moment, count = np.zeros((p, p)), 0
+    for case in cases:
+        detail = mix(model.solver(case.frame.shape).basis, case.base(model)).double().numpy()
+        moment += np.einsum("phw,qhw->pq", detail, detail, optimize=True)
+        count += detail[0].size
+    model.covariance = positive(0.5 * model.covariance + 0.5 * moment / count, FLOOR)
+    model.forget()
+    energies = [local_energy(case.base(model)).double() for case in cases]
+    model.energy = float(sum(e.sum() for e in energies) / sum(e.numel() for e in energies))
+
+
+class PatchCase:
+    """A sample patch as a scene of its own: mirrored on all sides."""
+
+    def __init__(self, model: SubspaceModel, patch: Any) -> None:
+        coarse = model.coefficients(patch.hsi[model.model_bands].astype(float))
+        mean = np.nanmean(coarse, axis=(1, 2), keepdims=True)
+        self.coarse = np.where(np.isfinite(coarse), coarse, mean)
+        height, width = (n * model.scale for n in coarse.shape[1:])
+        period = model.multiple
+        margin = -(-MARGIN * model.scale // period) * period
+        self.window = Window(0, height, 0, width)
+        self.frame = Frame(
+            self.window, (height, width), Frame.around(self.window.grow(margin), (height, width), period).shape
+        )
+        msi = model.scaled(patch.msi, self.frame, "cpu")
+        own = torch.as_tensor(self.frame.take(self.coarse, model.scale), dtype=model.dtype)
+        self.data = [torch.nan_to_num(d) for d in model.innovations(own, msi, self.frame.shape)]
+
+    def base(self, model: SubspaceModel) -> torch.Tensor:
+        """Posterior mean of the detail (p, H, W) at the prior's own level, in the solver's coordinates."""
+        solver = model.solver(self.frame.shape)
+        return solver.field(solver.solve(solver.rhs(self.data)))

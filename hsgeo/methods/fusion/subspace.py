@@ -1,0 +1,81 @@
+"""The fast fusion: a Gaussian model in the HSI's own subspace, solved in closed form. No training; the default."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from hsgeo.methods.base import FusionInputs, Method, Params
+from hsgeo.methods.fusion.fit import Survey, fit_prior, survey
+from hsgeo.methods.fusion.model import SubspaceModel
+from hsgeo.methods.fusion.prior import FallingSpectrum
+from hsgeo.methods.fusion.solver import Sensor
+
+
+class SubspaceParams(Params):
+    """Parameters of `SubspaceFusion`."""
+
+    dimension: int | Literal["auto"] = Field(default="auto", description="dimension of the spectral subspace")
+    halo: int = Field(default=10, ge=0, description="context of a tile in HSI pixels")
+    uncertainty: bool = Field(default=False, description="also the posterior variance")
+
+
+class SubspaceFusion(Method):
+    """Method ``subspace``."""
+
+    name = "subspace"
+    Params = SubspaceParams
+
+    def fit(self, inputs: FusionInputs, params: SubspaceParams | None = None, progress: Any = None) -> SubspaceModel:
+        """Fix all global statistics: subspace, noise, observation, prior of the detail; see `Method.fit`.
+
+        Raises
+        ------
+        BandError
+            Fewer than two HSI bands can enter the model.
+        DataError
+            The HSI has no data, or the same value everywhere.
+        """
+        params = params or SubspaceParams()
+        found = survey(inputs, params.dimension, params.seed)
+        model = _model(inputs, found, params)
+        fit_prior(model, found.patches)
+        return model
+
+
+def _model(inputs: FusionInputs, found: Survey, params: SubspaceParams) -> SubspaceModel:
+    pair, space, seen = inputs.pair, found.space, found.observation
+    noise_msi = np.asarray(seen.noise_msi if inputs.noise_msi is None else inputs.noise_msi, float)
+    sensors, offsets, gauges = [], [], []
+    for k, group in enumerate(pair.groups):
+        rows = list(group.bands)
+        matrix = np.asarray(seen.response)[rows] @ space.basis / noise_msi[rows, None]
+        sensors.append(Sensor(group.ratio, matrix, seen.group_psfs[k]))
+        offsets.append(np.asarray(seen.offset, float)[rows])
+        gauges.append(noise_msi[rows])
+    sensors.append(Sensor(pair.ratio, np.eye(space.p), seen.psf))
+    period = math.lcm(*(s.ratio for s in sensors))
+    reasons = inputs.reasons(found.dead)
+    used = {*found.dead, *found.bands.tolist()}
+    return SubspaceModel(
+        scene=tuple(pair.fine.shape),
+        scale=pair.ratio,
+        model_bands=found.bands,
+        plain_bands=np.array([i for i in range(len(reasons)) if i not in used], int),
+        bad_reason=reasons,
+        basis=space.basis,
+        noise=space.noise,
+        sensors=sensors,
+        offsets=offsets,
+        gauges=gauges,
+        covariance=np.eye(space.p),
+        spectrum=FallingSpectrum(0.5 / pair.ratio),
+        energy=1.0,
+        lost=np.zeros(len(found.bands)),
+        halo=-(-params.halo * pair.ratio // period) * period,
+        has_variance=params.uncertainty,
+        estimates={"subspace": space.criterion, "dimension": space.p, "psf_fwhm": list(seen.psf.fwhm)},
+    )
