@@ -6,9 +6,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 _EXPORTS = {
-    "DemoPair": "generator",
-    "PairSpec": "generator",
-    "Truth": "generator",
+    "DemoPair": "pair",
+    "PairSpec": "pair",
+    "Truth": "pair",
     "make_pair": "generator",
     "make_truth": "generator",
     "Material": "materials",
@@ -17,12 +17,23 @@ _EXPORTS = {
     "simulate_pair": "reduced",
 }
 
-__all__ = list(_EXPORTS)
+__all__ = [
+    "DemoPair",
+    "Material",
+    "PairSpec",
+    "Truth",
+    "make_pair",
+    "make_truth",
+    "material_library",
+    "pixel_noise",
+    "simulate_pair",
+]
 
 if TYPE_CHECKING:
-    from .generator import DemoPair, PairSpec, Truth, make_pair, make_truth
+    from .generator import make_pair, make_truth
     from .materials import Material, material_library
     from .noise import pixel_noise
+    from .pair import DemoPair, PairSpec, Truth
     from .reduced import simulate_pair
 
 

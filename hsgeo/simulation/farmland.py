@@ -30,7 +30,10 @@ def districts(canvas: Canvas, spacing: float) -> tuple[np.ndarray, int]:
     seeds = (grid / (rows, columns) * (height, width)).astype(np.float32).reshape(rows, columns, 2)
     y = canvas.y + np.float32(height / 2) + np.float32(0.05 * spacing) * canvas.noise(spacing / 3)
     x = np.broadcast_to(canvas.x + np.float32(width / 2), canvas.shape)
-    row, column = (np.clip(a / size, 0, n - 1).astype(np.int32) for a, size, n in ((y, height / rows, rows), (x, width / columns, columns)))
+    row, column = (
+        np.clip(a / size, 0, n - 1).astype(np.int32)
+        for a, size, n in ((y, height / rows, rows), (x, width / columns, columns))
+    )
     nearest, number = np.full(canvas.shape, np.inf, np.float32), np.zeros(canvas.shape, np.int32)
     for dr, dc in np.ndindex(3, 3):  # a seed strays less than half a step from its place
         r, c = np.clip(row + dr - 1, 0, rows - 1), np.clip(column + dc - 1, 0, columns - 1)
@@ -103,9 +106,13 @@ def _sow(canvas: Canvas, parcel: np.ndarray, total: int, along: np.ndarray, acro
 
     # soils follow the ground more than the parcel, yet a parcel is one soil: read the map at its middle cell
     soil_map = canvas.noise(900 * canvas.scale, 2)
-    kind = np.bincount(parcel.ravel(), soil_map.ravel(), total) / np.maximum(np.bincount(parcel.ravel(), minlength=total), 1)
+    kind = np.bincount(parcel.ravel(), soil_map.ravel(), total) / np.maximum(
+        np.bincount(parcel.ravel(), minlength=total), 1
+    )
     soil = canvas.codes(SOILS)[np.digitize(kind + rng.normal(0, 0.25, total), [-0.25, 0.85])]
-    plant = np.where(crop == len(CROPS) - 1, soil, canvas.codes([c[0] or SOILS[0] for c in CROPS])[crop]).astype(np.uint8)
+    plant = np.where(crop == len(CROPS) - 1, soil, canvas.codes([c[0] or SOILS[0] for c in CROPS])[crop]).astype(
+        np.uint8
+    )
     fallow = (crop == len(CROPS) - 1)[parcel]
     # ploughed land: furrows are light and shade, and stubble remains in places
     light = np.where(fallow, 1 + 0.05 * np.cos(2 * np.pi * across / 8.0), 1.0)

@@ -8,18 +8,19 @@ without noise, on the pixel edges of the hyperspectral image.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from math import ceil
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
 from affine import Affine
 from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
+from pyproj import Transformer
+from scipy.sparse import csr_matrix
 
 from hsgeo.errors import ParameterError
-from hsgeo.observation.psf import Psf, psf_from_mtf
+from hsgeo.observation.psf import psf_from_mtf
 from hsgeo.scene.model import make_scene
 from hsgeo.sensors import Band, Sensor, load_sensor, response_at
 
@@ -27,6 +28,7 @@ from .atmosphere import radiance_terms
 from .instrument import hsi_noise_level, record_hsi, record_msi, storage_scale
 from .landscape import Land, draw_land
 from .materials import Material, material_library, material_names
+from .pair import DemoPair, PairSpec, Truth
 from .render import cell_image, look_up, render, sample, sampling
 from .spectra import GRID
 
@@ -36,121 +38,6 @@ CRS_HSI = "EPSG:32633"
 #: noise of a multispectral band in reflectance: Sentinel-2's SNR of about 150 at a reflectance of 0.15
 MSI_NOISE = 1e-3
 HSI_NODATA, MSI_NODATA = -32768, 0
-
-
-@dataclass(frozen=True)
-class PairSpec:
-    """Everything that decides a simulated pair.
-
-    Parameters
-    ----------
-    shape : (height, width)
-        Hyperspectral pixels.
-    seed : int
-        Land and noise.
-    gsd : float
-        Of the multispectral image and the truth, in m.
-    ratio : int
-        Hyperspectral GSD / `gsd`.
-    hsi_sensor, msi_sensor : str
-        Names known to `hsgeo.sensors.load_sensor`.
-    quantity : str
-        "reflectance" (int16 x 10000) or "radiance" (at sensor, W m-2 sr-1 um-1, int16 x 40 and x 80, as level 1).
-    native : bool
-        False: all multispectral bands are recorded at `gsd`. True: a band of twice that GSD is recorded on its own
-        coarser grid, and stands in the multispectral scene with each pixel repeated, its coordinate ``gsd`` telling.
-    aligned : bool
-        True: both images share the truth's edges and extent. False: the multispectral grid lies on multiples of
-        `gsd`, reaches beyond on three sides and ends short in the east.
-    shift : (dy, dx)
-        Misregistration in truth pixels: things lie this much further south and east in the multispectral image than
-        its georeference says.
-    msi_crs : str, optional
-        Another CRS for the multispectral image (`aligned` must be False).
-    noise : bool
-        False leaves out noise and stripes (not the rounding to whole numbers).
-    swath_tilt : float
-        Degrees by which the recorded strip leans in the hyperspectral image; what lies outside is nodata.
-    cells : int
-        Cells of the land per truth pixel.
-    """
-
-    shape: tuple[int, int] = (84, 84)
-    seed: int = 0
-    gsd: float = 10.0
-    ratio: int = 3
-    hsi_sensor: str = "hyperion"
-    msi_sensor: str = "sentinel-2a"
-    quantity: str = "reflectance"
-    native: bool = False
-    aligned: bool = False
-    shift: tuple[float, float] = (0.0, 0.0)
-    msi_crs: str | None = None
-    noise: bool = True
-    swath_tilt: float = 0.0
-    cells: int = 3
-
-    def __post_init__(self) -> None:
-        if min(self.shape) < 1 or self.ratio < 1 or self.cells < 1 or not self.gsd > 0:
-            raise ParameterError(f"shape, ratio, cells and gsd of a simulated pair must be positive, not {self}.")
-        if self.quantity not in ("reflectance", "radiance"):
-            raise ParameterError(f"quantity is 'reflectance' or 'radiance', not {self.quantity!r}.")
-        if self.aligned and self.msi_crs is not None:
-            raise ParameterError("aligned grids share one CRS: leave msi_crs out, or set aligned=False.")
-        if max(abs(v) for v in self.shift) > 20:
-            raise ParameterError(f"a shift of {self.shift} truth pixels is beyond the 20 that can be drawn.")
-
-
-@dataclass(frozen=True)
-class DemoPair:
-    """A simulated pair and all that is known about it.
-
-    Attributes
-    ----------
-    hsi, msi, truth : scenes
-        Physical values as read back from storage; the truth is float32, exact.
-    native : tuple of scenes
-        The multispectral groups on their own grids, finest first (one, the same as `msi`, unless ``spec.native``).
-    labels : uint8 (H, W)
-        Material that covers most of each truth pixel: position in `materials`.
-    abundances : float32 (M, H, W)
-        Fractions of the materials in each truth pixel, sum 1.
-    endmembers : float32 (M, B)
-        Mean spectrum of each material, in the truth's quantity.
-    materials : tuple of str
-    psf : Psf
-        From the truth to the hyperspectral image, in truth pixels.
-    msi_psfs : tuple of Psf or None
-        From the truth to each native group, in truth pixels; None where it is the truth's own.
-    noise_hsi, noise_msi : (B,), (b,)
-        Standard deviations, physical.
-    spec : PairSpec
-    """
-
-    hsi: xr.DataArray
-    msi: xr.DataArray
-    truth: xr.DataArray
-    native: tuple[xr.DataArray, ...]
-    labels: np.ndarray
-    abundances: np.ndarray
-    endmembers: np.ndarray
-    materials: tuple[str, ...]
-    psf: Psf
-    msi_psfs: tuple[Psf | None, ...]
-    noise_hsi: np.ndarray
-    noise_msi: np.ndarray
-    spec: PairSpec = field(repr=False)
-
-
-@dataclass(frozen=True)
-class Truth:
-    """The truth alone: see `DemoPair` for the attributes, and `make_truth`."""
-
-    scene: xr.DataArray
-    labels: np.ndarray
-    abundances: np.ndarray
-    endmembers: np.ndarray
-    materials: tuple[str, ...]
 
 
 class _Group(NamedTuple):
@@ -179,11 +66,13 @@ class _World:
         shape = tuple(n * spec.ratio * spec.cells + 2 * border for n in spec.shape)
         extent = min(spec.shape) * spec.ratio * spec.gsd
         self.land: Land = draw_land((shape[0], shape[1]), self.cell, extent, spec.seed)
-        self.coarse = GeoBox(spec.shape, Affine(spec.gsd * spec.ratio, 0, ORIGIN[0], 0, -spec.gsd * spec.ratio, ORIGIN[1]), CRS_HSI)
+        self.coarse = GeoBox(
+            spec.shape, Affine(spec.gsd * spec.ratio, 0, ORIGIN[0], 0, -spec.gsd * spec.ratio, ORIGIN[1]), CRS_HSI
+        )
         self.fine = self.coarse.zoom_out(1 / spec.ratio)
 
-    def along(self, axis: int, count: int, pixel: float, begin: float, fwhm: float):  # type: ignore[no-untyped-def]
-        """Sampling matrix of `count` pixels of `pixel` m, the first of which begins `begin` m after the HSI's corner."""
+    def along(self, axis: int, count: int, pixel: float, begin: float, fwhm: float) -> csr_matrix:
+        """Sampling matrix of `count` pixels of `pixel` m; the first begins `begin` m after the HSI's corner."""
         centres = begin + (np.arange(count) + 0.5) * pixel
         return sampling(self.land.first.shape[axis], self.start, self.cell, centres, fwhm)
 
@@ -204,15 +93,15 @@ class _World:
         return gain[tail] * reflectance + offset[tail]
 
 
-def make_truth(shape: tuple[int, int] = (84, 84), seed: int = 0, **options: object) -> Truth:
+def make_truth(shape: tuple[int, int] = (84, 84), seed: int = 0, **options: Any) -> Truth:
     """The truth of `make_pair` with the same arguments, without the two recordings."""
-    spec = PairSpec(tuple(shape), seed, **options)  # type: ignore[arg-type]
+    spec = PairSpec((shape[0], shape[1]), seed, **options)
     world = _World(spec)
     (values, abundances), *_ = world.hyper(coarse=False)
     return _truth(world, values, abundances)
 
 
-def make_pair(shape: tuple[int, int] = (84, 84), seed: int = 0, **options: object) -> DemoPair:
+def make_pair(shape: tuple[int, int] = (84, 84), seed: int = 0, **options: Any) -> DemoPair:
     """Simulate a hyperspectral and multispectral pair of one land, and its truth.
 
     Parameters
@@ -235,7 +124,7 @@ def make_pair(shape: tuple[int, int] = (84, 84), seed: int = 0, **options: objec
     SensorError
         A sensor is not known.
     """
-    spec = PairSpec(tuple(shape), seed, **options)  # type: ignore[arg-type]
+    spec = PairSpec((shape[0], shape[1]), seed, **options)
     world = _World(spec)
     (values, abundances), (coarse, _) = world.hyper(coarse=True)
     truth = _truth(world, values, abundances)
@@ -279,7 +168,7 @@ def _mtf(bands: tuple[Band, ...]) -> float:
     return float(np.mean(known)) if known else 0.27
 
 
-def _band_coords(bands: tuple[Band, ...]) -> dict[str, list]:
+def _band_coords(bands: tuple[Band, ...]) -> dict[str, Any]:
     reason = [b.flag for b in bands]
     return {
         "band_name": [b.name for b in bands],
@@ -374,7 +263,9 @@ def _record_msi(world: _World) -> tuple[tuple[xr.DataArray, ...], xr.DataArray, 
             "tags": {"SIMULATED": "hsgeo", "SENSOR": world.msi_sensor.title},
         }
         coords = _band_coords(bands)
-        scenes.append(make_scene(values, box, name="msi", attrs=attrs, units="reflectance", scale=scale, gsd=gsd, **coords))
+        scenes.append(
+            make_scene(values, box, name="msi", attrs=attrs, units="reflectance", scale=scale, gsd=gsd, **coords)
+        )
     if len(scenes) == 1:
         return (scenes[0],), scenes[0], np.full(scenes[0].sizes["band"], MSI_NOISE * spec.noise)
     return tuple(scenes), _stacked(world, scenes), np.full(sum(s.sizes["band"] for s in scenes), MSI_NOISE * spec.noise)
@@ -390,31 +281,21 @@ def _look(world: _World, image: np.ndarray, box: GeoBox, fwhm: float) -> np.ndar
         rows, columns = (world.along(k, box.shape[k], pixel, b, fwhm) for k, b in ((0, top), (1, left)))
         return np.stack([sample(band, rows, columns) for band in image])
 
-    def where() -> tuple[np.ndarray, np.ndarray]:
-        from pyproj import Transformer
-
-        rows, columns = np.mgrid[: box.shape[0], : box.shape[1]] + 0.5
-        east, north = box.affine * (columns, rows)
-        to_hsi = Transformer.from_crs(str(box.crs), CRS_HSI, always_xy=True)
-        x, y = to_hsi.transform(east, north)
-        return ORIGIN[1] - y - dy, x - ORIGIN[0] - dx
-
-    return look_up(image, (world.start, world.start), world.cell, fwhm, where)
+    rows, columns = np.mgrid[: box.shape[0], : box.shape[1]] + 0.5
+    east, north = box.affine * (columns, rows)
+    east, north = Transformer.from_crs(str(box.crs), CRS_HSI, always_xy=True).transform(east, north)
+    places = (ORIGIN[1] - north - dy, east - ORIGIN[0] - dx)
+    return look_up(image, world.start, world.cell, fwhm, places)
 
 
 def _stacked(world: _World, scenes: list[xr.DataArray]) -> xr.DataArray:
     """All groups on the finest grid, coarser pixels repeated, bands in the sensor's order."""
     order = {b.name: k for k, b in enumerate(world.msi_sensor.bands)}
     fine = scenes[0]
-    values, coords = [], {key: [] for key in ("band_name", "wavelength", "fwhm", "gsd")}  # type: dict[str, list]
-    for scene in scenes:
-        each = fine.sizes["y"] // scene.sizes["y"]
-        values.append(scene.values.repeat(each, 1).repeat(each, 2))
-        for key, column in coords.items():
-            column.extend(scene[key].values.tolist())
-    place = np.argsort([order[name] for name in coords["band_name"]])
-    sorted_coords = {key: np.array(column)[place] for key, column in coords.items()}
-    grid = fine.odc.geobox
-    return make_scene(
-        np.concatenate(values)[place], grid, name="msi", attrs=fine.attrs, units="reflectance", scale=1e-4, **sorted_coords
-    )
+    factors = [fine.sizes["y"] // scene.sizes["y"] for scene in scenes]
+    values = [scene.values.repeat(n, 1).repeat(n, 2) for scene, n in zip(scenes, factors, strict=True)]
+    keys = ("band_name", "wavelength", "fwhm", "gsd")
+    coords: dict[str, Any] = {key: np.concatenate([scene[key].values for scene in scenes]) for key in keys}
+    place = np.argsort([order[name] for name in coords["band_name"].tolist()])
+    coords = {key: column[place] for key, column in coords.items()} | {"units": "reflectance", "scale": 1e-4}
+    return make_scene(np.concatenate(values)[place], fine.odc.geobox, name="msi", attrs=fine.attrs, **coords)

@@ -82,7 +82,9 @@ class _River:
 
     def _line(self, t: np.ndarray | float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Position, slope and curvature of the centre line."""
-        phases = [(a, 2 * np.pi / length, 2 * np.pi * np.asarray(t) / length + phase) for a, length, phase in self.waves]
+        phases = [
+            (a, 2 * np.pi / length, 2 * np.pi * np.asarray(t) / length + phase) for a, length, phase in self.waves
+        ]
         position = sum(a * np.sin(p) for a, k, p in phases)
         slope = sum(a * k * np.cos(p) for a, k, p in phases)
         bend = sum(-a * k**2 * np.sin(p) for a, k, p in phases[:2])
@@ -91,7 +93,9 @@ class _River:
     def beside(self, t: float, distance: float) -> tuple[float, float]:
         """The point (x, y) at `distance` south of the centre line."""
         n = float(self._line(t)[0]) + distance
-        return float(np.cos(self.angle) * t - np.sin(self.angle) * n), float(np.sin(self.angle) * t + np.cos(self.angle) * n)
+        return float(np.cos(self.angle) * t - np.sin(self.angle) * n), float(
+            np.sin(self.angle) * t + np.cos(self.angle) * n
+        )
 
     def draw(self, canvas: Canvas) -> None:
         g = canvas.scale
@@ -103,11 +107,19 @@ class _River:
         canvas.paint(meadow, "meadow", "dry grass", np.clip(0.15 + 0.2 * canvas.noise(80, 2), 0, 0.7))
         trees = meadow & (shore < (22 + 20 * canvas.noise(210 * g, 2)) * g)
         crowns = canvas.noise(10)
-        canvas.paint(trees, "riparian trees", "meadow", np.clip(0.12 - 0.2 * crowns, 0, 0.6), light=0.92 + 0.13 * crowns)
+        canvas.paint(
+            trees, "riparian trees", "meadow", np.clip(0.12 - 0.2 * crowns, 0, 0.6), light=0.92 + 0.13 * crowns
+        )
         canvas.shade(trees, 7, 0.72)
         water = shore < 0
         deep = np.clip(-shore / (0.35 * self.width), 0, 1)
-        canvas.paint(water, "turbid river water", "lake water", 0.22 * deep * (1 + 0.3 * canvas.noise(200 * g)), light=1 + 0.02 * crowns)
+        canvas.paint(
+            water,
+            "turbid river water",
+            "lake water",
+            0.22 * deep * (1 + 0.3 * canvas.noise(200 * g)),
+            light=1 + 0.02 * crowns,
+        )
         # sand settles on the inner side of bends: where the line curves towards
         inner = np.sign(bend) * offset
         strength = np.clip(np.abs(bend) / np.abs(bend).max() * 1.25 - 0.3 + 0.14 * canvas.noise(240 * g), 0, 0.62)
@@ -139,7 +151,9 @@ def _woods(canvas: Canvas, reach: float) -> None:
         canvas.paint(wood & (kind == number), tree, ground, gaps, base + stand, lit)
     mixed = np.clip(0.5 + 0.7 * canvas.noise(40, 2), 0, 1)
     canvas.paint(wood & (kind == 3), "deciduous forest", "conifer forest", mixed, base + stand, lit)
-    canvas.paint(wood & (kind == 2), "dry grass", "humus soil", np.clip(0.35 + 0.25 * canvas.noise(40, 2), 0, 1), base + stand)
+    canvas.paint(
+        wood & (kind == 2), "dry grass", "humus soil", np.clip(0.35 + 0.25 * canvas.noise(40, 2), 0, 1), base + stand
+    )
 
 
 def _lake(canvas: Canvas, centre: tuple[float, float]) -> None:
@@ -160,8 +174,15 @@ def _quarry(canvas: Canvas, centre: tuple[float, float]) -> None:
     dx, dy = canvas.x - centre[0], canvas.y - centre[1]
     radius = np.hypot(dx / 1.3, dy) + 18 * g * canvas.noise(170 * g, 3)
     terrace = 1 + 0.16 * np.sign(np.sin(radius / (11 * g) + 0.004 * dx)) * (dx + dy > 0) - 0.1 * (dx + dy < 0)
-    canvas.paint(radius < 115 * g, "limestone gravel", "sand", np.clip(0.25 + 0.3 * canvas.noise(70, 2), 0, 1), light=terrace)
-    canvas.paint(np.hypot(dx + 25 * g, dy - 12 * g) + 8 * g * canvas.noise(60 * g) < 34 * g, "lake water", "turbid river water", 0.5)
+    canvas.paint(
+        radius < 115 * g, "limestone gravel", "sand", np.clip(0.25 + 0.3 * canvas.noise(70, 2), 0, 1), light=terrace
+    )
+    canvas.paint(
+        np.hypot(dx + 25 * g, dy - 12 * g) + 8 * g * canvas.noise(60 * g) < 34 * g,
+        "lake water",
+        "turbid river water",
+        0.5,
+    )
 
 
 def _roads(canvas: Canvas, centre: tuple[float, float], river: _River, town: np.ndarray, reach: float) -> None:
@@ -179,7 +200,12 @@ def _roads(canvas: Canvas, centre: tuple[float, float], river: _River, town: np.
         roads.append(_bezier(np.array([cx, cy]), np.array([cx, cy]) + away / 2, np.array([cx, cy]) + away, bow))
     for line in roads:
         distance = _distance(canvas, line)
-        lane = (np.abs(distance - 8.5) < 3.0) & ~town & (canvas.noise(40) > -0.15) & (canvas.noise(800 * canvas.scale) > 0.1)
+        lane = (
+            (np.abs(distance - 8.5) < 3.0)
+            & ~town
+            & (canvas.noise(40) > -0.15)
+            & (canvas.noise(800 * canvas.scale) > 0.1)
+        )
         lane &= ~_wet(canvas)
         canvas.paint(lane, "deciduous forest", "meadow", 0.35, light=0.9)
         canvas.paint(distance < 3.6, "asphalt", "concrete", 0.1)

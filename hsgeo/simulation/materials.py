@@ -75,7 +75,10 @@ def _soil(level: float, organic: float, iron: float, clays: float, lime: float =
 def _water(sediment: float, algae: float, cdom: float, glint: float) -> Callable:
     def draw(v: np.ndarray) -> np.ndarray:
         return sp.water_body(
-            sediment * np.exp(0.2 * v[0]), algae * np.exp(0.3 * v[1]), cdom * np.exp(0.2 * v[2]), glint * np.exp(0.2 * v[3])
+            sediment * np.exp(0.2 * v[0]),
+            algae * np.exp(0.3 * v[1]),
+            cdom * np.exp(0.2 * v[2]),
+            glint * np.exp(0.2 * v[3]),
         )
 
     return draw
@@ -93,14 +96,26 @@ def _built(nodes: tuple[tuple[float, float], ...], depth: np.ndarray | float = 0
 
 def _flowering(v: np.ndarray) -> np.ndarray:
     """Rapeseed in flower: yellow petals (carotenoids, hardly any chlorophyll) over a green canopy."""
-    petals = 0.95 * sp.kubelka_munk(2.6 * sp.carotenoids() + 0.5 * sp.bell(400, 45) + 0.045 + 0.06 * sp.water_absorption())
+    petals = 0.95 * sp.kubelka_munk(
+        2.6 * sp.carotenoids() + 0.5 * sp.bell(400, 45) + 0.045 + 0.06 * sp.water_absorption()
+    )
     share = np.clip(0.42 + 0.09 * v[0], 0.1, 0.8)
     return (1 - share) * _leaf(3.2, 0.6, 0.085, 0.14, 0.82)(v) + share * petals * np.exp(0.05 * v[4])
 
 
 def _turf(v: np.ndarray) -> np.ndarray:
     """Artificial turf: green pigment on polyethylene; no red edge at 700 nm and no leaf water."""
-    nodes = ((350, 0.04), (460, 0.045), (535, 0.115), (640, 0.05), (720, 0.07), (800, 0.26), (1000, 0.33), (1600, 0.36), (2500, 0.18))
+    nodes = (
+        (350, 0.04),
+        (460, 0.045),
+        (535, 0.115),
+        (640, 0.05),
+        (720, 0.07),
+        (800, 0.26),
+        (1000, 0.33),
+        (1600, 0.36),
+        (2500, 0.18),
+    )
     return _built(nodes, 0.28 * sp.hydrocarbons())(v)
 
 
@@ -124,21 +139,67 @@ def _recipes() -> dict[str, tuple[str, Callable]]:
         "loess soil": ("soil", _soil(0.40, 0.3, 0.34, 0.16, 0.08)),
         "ferric soil": ("soil", _soil(0.36, 0.2, 1.1, 0.26)),
         "sand": ("soil", _soil(0.55, 0.12, 0.3, 0.05, 0.02, 0.002)),
-        "limestone gravel": ("soil", _built(((350, 0.24), (500, 0.34), (700, 0.4), (1300, 0.46), (2500, 0.4)), 0.3 * sp.carbonate() + 0.1 * sp.clay())),
+        "limestone gravel": (
+            "soil",
+            _built(
+                ((350, 0.24), (500, 0.34), (700, 0.4), (1300, 0.46), (2500, 0.4)),
+                0.3 * sp.carbonate() + 0.1 * sp.clay(),
+            ),
+        ),
         "turbid river water": ("water", _water(0.34, 0.12, 1.5, 0.006)),
         "lake water": ("water", _water(0.03, 0.2, 0.5, 0.004)),
         "asphalt": ("built", _built(((350, 0.055), (500, 0.075), (800, 0.1), (1600, 0.14), (2500, 0.135)), 0.04 * ch)),
-        "concrete": ("built", _built(((350, 0.15), (500, 0.24), (800, 0.3), (1600, 0.36), (2500, 0.28)), 0.12 * sp.carbonate() + 0.16 * sp.clay())),
-        "clay tile roof": ("built", _built(((350, 0.14), (700, 0.32), (1100, 0.4), (1700, 0.48), (2500, 0.43)), 1.05 * sp.iron_oxide() + 0.05 * sp.clay())),
-        "slate roof": ("built", _built(((350, 0.075), (600, 0.09), (1200, 0.105), (2500, 0.12)), 0.1 * sp.clay() + 0.08 * sp.bell(1000, 140))),
+        "concrete": (
+            "built",
+            _built(
+                ((350, 0.15), (500, 0.24), (800, 0.3), (1600, 0.36), (2500, 0.28)),
+                0.12 * sp.carbonate() + 0.16 * sp.clay(),
+            ),
+        ),
+        "clay tile roof": (
+            "built",
+            _built(
+                ((350, 0.14), (700, 0.32), (1100, 0.4), (1700, 0.48), (2500, 0.43)),
+                1.05 * sp.iron_oxide() + 0.05 * sp.clay(),
+            ),
+        ),
+        "slate roof": (
+            "built",
+            _built(
+                ((350, 0.075), (600, 0.09), (1200, 0.105), (2500, 0.12)), 0.1 * sp.clay() + 0.08 * sp.bell(1000, 140)
+            ),
+        ),
         "bitumen roof": ("built", _built(((350, 0.042), (800, 0.055), (1600, 0.08), (2500, 0.085)), 0.08 * ch)),
-        "metal roof": ("built", _built(((350, 0.3), (600, 0.4), (1000, 0.37), (1400, 0.46), (2500, 0.52)), 0.12 * sp.bell(1020, 110))),
-        "white membrane roof": ("built", _built(((350, 0.12), (400, 0.45), (450, 0.74), (900, 0.76), (1600, 0.66), (2500, 0.36)), 0.22 * plastic, 0.06)),
-        "blue sheet roof": ("built", _built(((350, 0.12), (460, 0.3), (520, 0.2), (600, 0.08), (750, 0.1), (900, 0.34), (1600, 0.42), (2500, 0.25)), 0.12 * plastic)),
-        "plastic film": ("built", _built(((350, 0.28), (500, 0.42), (900, 0.5), (1600, 0.46), (2500, 0.3)), 0.5 * plastic, 0.1)),
+        "metal roof": (
+            "built",
+            _built(((350, 0.3), (600, 0.4), (1000, 0.37), (1400, 0.46), (2500, 0.52)), 0.12 * sp.bell(1020, 110)),
+        ),
+        "white membrane roof": (
+            "built",
+            _built(
+                ((350, 0.12), (400, 0.45), (450, 0.74), (900, 0.76), (1600, 0.66), (2500, 0.36)), 0.22 * plastic, 0.06
+            ),
+        ),
+        "blue sheet roof": (
+            "built",
+            _built(
+                ((350, 0.12), (460, 0.3), (520, 0.2), (600, 0.08), (750, 0.1), (900, 0.34), (1600, 0.42), (2500, 0.25)),
+                0.12 * plastic,
+            ),
+        ),
+        "plastic film": (
+            "built",
+            _built(((350, 0.28), (500, 0.42), (900, 0.5), (1600, 0.46), (2500, 0.3)), 0.5 * plastic, 0.1),
+        ),
         "artificial turf": ("built", _turf),
-        "solar panel": ("built", _built(((350, 0.05), (450, 0.055), (700, 0.035), (1000, 0.05), (1150, 0.16), (1700, 0.2), (2500, 0.12)), 0.08 * plastic)),
-    }  # fmt: skip
+        "solar panel": (
+            "built",
+            _built(
+                ((350, 0.05), (450, 0.055), (700, 0.035), (1000, 0.05), (1150, 0.16), (1700, 0.2), (2500, 0.12)),
+                0.08 * plastic,
+            ),
+        ),
+    }
 
 
 def _summarise(name: str, kind: str, draw: Callable, count: int = 48) -> Material:

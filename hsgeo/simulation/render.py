@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from scipy.ndimage import gaussian_filter, map_coordinates
@@ -63,14 +63,14 @@ def parts(land: Land, material: int) -> tuple[np.ndarray, np.ndarray, np.ndarray
     return cells, fraction.astype(np.float32), np.concatenate([lit[None], lit * modes]).astype(np.float32)
 
 
-def _fields(land: Land, materials: Sequence[Material]) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """For each material present: its number, its fraction and weights as images (1 + MODES + 1, height, width)."""
+def _fields(land: Land, materials: Sequence[Material]) -> Iterator[tuple[int, np.ndarray]]:
+    """For each material present: its number, its fraction and its weights as images (2 + MODES, height, width)."""
     for number in range(len(materials)):
         cells, fraction, weights = parts(land, number)
         if cells.size:
             image = np.zeros((2 + MODES, land.first.size), np.float32)
             image[0, cells], image[1:, cells] = fraction, weights
-            yield number, cells, image.reshape(2 + MODES, *land.first.shape)
+            yield number, image.reshape(2 + MODES, *land.first.shape)
 
 
 def render(
@@ -95,7 +95,7 @@ def render(
     coefficients: list[list[np.ndarray]] = [[] for _ in grids]
     spectra = []
     abundances = [np.zeros((len(materials), r.shape[0], c.shape[0]), np.float32) for r, c in grids]
-    for number, _, image in _fields(land, materials):
+    for number, image in _fields(land, materials):
         own = materials[number]
         spectra.append(np.concatenate([own.spectrum[None], own.modes]) @ response.T)
         for k, (rows, columns) in enumerate(grids):
@@ -120,25 +120,25 @@ def cell_image(land: Land, materials: Sequence[Material], response: np.ndarray) 
 
 
 def look_up(
-    image: np.ndarray, start: tuple[float, float], cell: float, fwhm: float, where: Callable[[], tuple[np.ndarray, np.ndarray]]
+    image: np.ndarray, start: float, cell: float, fwhm: float, places: tuple[np.ndarray, np.ndarray]
 ) -> np.ndarray:
     """Sample a cell image (bands, height, width) at any points: for grids that are turned against the cells.
 
     Parameters
     ----------
-    start : (y, x)
-        Outer corner of the first cell in m.
-    where : callable
-        Gives (y, x) of the points in m, two arrays (h, w).
+    start : float
+        Where the first cell begins, in m, along both axes.
+    fwhm : float
+        Of the PSF, in m.
+    places : (y, x)
+        Where to look, in m, arrays (h, w).
 
     Returns
     -------
     array (bands, h, w), float32
         NaN where a point lies outside the image.
     """
-    y, x = where()
-    position = np.stack([(y - start[0]) / cell - 0.5, (x - start[1]) / cell - 0.5])
-    # the cell's own box has the variance cell^2 / 12: already part of what a cell holds
+    position = np.stack([(p - start) / cell - 0.5 for p in places])
     sigma = fwhm / FWHM_PER_SIGMA / cell
     out = [
         map_coordinates(gaussian_filter(band, sigma, truncate=CUT), position, order=3, mode="nearest") for band in image

@@ -88,7 +88,15 @@ def brown() -> np.ndarray:
 @cache
 def hydrocarbons() -> np.ndarray:
     """C-H overtone lines of plastics, bitumen and paint, 1 at 1728 nm."""
-    return features((1190, 14, 0.3), (1215, 12, 0.35), (1395, 16, 0.4), (1728, 14, 1.0), (1762, 12, 0.7), (2310, 18, 1.1), (2350, 16, 0.9))
+    return features(
+        (1190, 14, 0.3),
+        (1215, 12, 0.35),
+        (1395, 16, 0.4),
+        (1728, 14, 1.0),
+        (1762, 12, 0.7),
+        (2310, 18, 1.1),
+        (2350, 16, 0.9),
+    )
 
 
 @cache
@@ -153,7 +161,9 @@ def soil(
     return level * rise * end * np.exp(-depth - lime * carbonate() - moisture * np.minimum(water_absorption(), 60.0))
 
 
-def water_body(sediment: float, chlorophyll: float, cdom: float, glint: float, backscatter_slope: float = 0.7) -> np.ndarray:
+def water_body(
+    sediment: float, chlorophyll: float, cdom: float, glint: float, backscatter_slope: float = 0.7
+) -> np.ndarray:
     """Optically deep water: 0.3 * b / (a + b), the sky's glint added.
 
     Absorption a (1/m): pure water, dissolved organic matter (440 nm, slope 0.016 per nm) and algae; backscattering

@@ -27,7 +27,9 @@ def draw_town(canvas: Canvas, centre: tuple[float, float], angle: float) -> np.n
     return homes | works
 
 
-def _lots(u: np.ndarray, v: np.ndarray, block: tuple[float, float], street: float, lot: float) -> tuple[np.ndarray, ...]:
+def _lots(
+    u: np.ndarray, v: np.ndarray, block: tuple[float, float], street: float, lot: float
+) -> tuple[np.ndarray, ...]:
     """Street mask, depth behind the street, position inside the lot, and a number per block and per lot."""
     bu, pu = np.divmod(u, block[0])
     bv, pv = np.divmod(v, block[1])
@@ -59,7 +61,9 @@ def _homes(canvas: Canvas, homes: np.ndarray, radius: np.ndarray, u: np.ndarray,
     yard = homes & core & ~road
     canvas.paint(yard, "concrete", "meadow", np.clip(0.3 + 0.3 * canvas.noise(30), 0, 1), owner)
     setback, length = 4.0 + 5 * deep, 9.5 + 3 * tone
-    house = homes & ~road & (depth > setback) & (depth < setback + length) & (inside > 2.5) & (inside < 16.0) & (kind < 0.9)
+    house = (
+        homes & ~road & (depth > setback) & (depth < setback + length) & (inside > 2.5) & (inside < 16.0) & (kind < 0.9)
+    )
     house |= yard & (depth > 0) & (depth < 15) & (kind < 0.95)
     choice = np.searchsorted(np.cumsum([0.58, 0.16, 0.09, 0.11]), _draw_from(number, seeds[3]))
     # a gable faces the sun on one side and away from it on the other
