@@ -51,13 +51,13 @@ Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Say more; traceb
 
 
 def set_up_logging(quiet: bool, verbose: bool) -> None:
-    """Send hsgeo's messages to stderr, one line each."""
+    """Send hsgeo's messages to stderr, one line each; notes are printed with the report, so they are logged by -v only."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("hsgeo: %(message)s"))
     logger = logging.getLogger("hsgeo")
     logger.handlers[:] = [handler]
     logger.propagate = False
-    logger.setLevel(logging.ERROR if quiet else logging.DEBUG if verbose else logging.INFO)
+    logger.setLevel(logging.ERROR if quiet or not verbose else logging.DEBUG)
 
 
 def parse_bbox(text: str | None) -> tuple[float, float, float, float] | None:

@@ -119,8 +119,8 @@ class FusionJob:
         self.method = get_method(method)
         self.values, self.given = dict(params or {}), dict(given or {})
         with self.progress.stage("open"):
-            self.hsi = masked(_open(hsi, hsi_sensor, self.notes, hsi_mask, bands=bands, bbox=bbox), hsi_mask)
-            self.msi = masked(_open(msi, msi_sensor, self.notes, msi_mask), msi_mask)
+            self.hsi = masked(_open(hsi, hsi_sensor, self.notes, hsi_mask, bands=bands, bbox=bbox), hsi_mask, self.notes)
+            self.msi = masked(_open(msi, msi_sensor, self.notes, msi_mask), msi_mask, self.notes)
         with self.progress.stage("align"):
             self.pair: AlignedPair = align(self.hsi, self.msi, gsd=gsd, register=register)
         self.notes += self.pair.notes
@@ -373,13 +373,13 @@ def working_store(output: Path) -> Path:
     return output.with_name(f".{output.name}.hsgeo-work")
 
 
-def masked(scene: xr.DataArray, mask: Scene | None) -> xr.DataArray:
+def masked(scene: xr.DataArray, mask: Scene | None, notes: list[str]) -> xr.DataArray:
     """A scene without the pixels where a mask raster is not zero."""
     if mask is None:
         return scene
     from hsgeo.scene.masks import apply_mask
 
-    return apply_mask(scene, open_scene(mask, chunks="auto") if not isinstance(mask, xr.DataArray) else mask)
+    return apply_mask(scene, mask if isinstance(mask, xr.DataArray) else open_scene(mask, chunks=None), notes)
 
 
 def _open(scene: Scene, sensor: str | None, notes: list[str], mask: Scene | None, **subset: Any) -> xr.DataArray:

@@ -1,0 +1,80 @@
+"""Pixels that must not be used, given as a raster: clouds, shadows, a region."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from .grids import PixelMap, crop, extent_text, overlap
+from .model import geobox_of, label
+from .resample import read_window
+from .window import Window
+
+
+def apply_mask(scene: xr.DataArray, mask: xr.DataArray, notes: list[str] | None = None) -> xr.DataArray:
+    """A scene whose pixels are NaN wherever a mask is not zero; lazy where the scene is.
+
+    Parameters
+    ----------
+    scene : scene (band, y, x)
+        Backed by dask, or in memory.
+    mask : scene (1, y, x)
+        On any grid. Its nodata, and ground that it does not cover, count as zero. The nearest mask pixel decides;
+        where the mask is finer than the scene, any of its pixels within a scene pixel does.
+    notes : list of str, optional
+        Gains a sentence when the mask does not meet the scene.
+    """
+    target, source = geobox_of(scene), geobox_of(mask)
+    if overlap(target, source, 1) is None and notes is not None:
+        notes.append(f"the mask {label(mask)} ({extent_text(source, target)}) does not meet {label(scene)}.")
+    first = mask.isel(band=0, drop=False) if mask.sizes["band"] == 1 else mask.max("band", keep_attrs=True)
+    layer = first.expand_dims("band") if "band" not in first.dims else first
+
+    def cover(values: np.ndarray, block_info: Any = None) -> np.ndarray:
+        (y0, y1), (x0, x1) = block_info[0]["array-location"][1:]
+        hidden = masked_pixels(layer, source, target, Window(y0, y1, x0, x1))
+        return np.where(hidden, np.array(np.nan, values.dtype), values)
+
+    if scene.chunks is None:
+        whole = [{"array-location": [(0, n) for n in scene.shape]}]
+        return scene.copy(data=cover(scene.values, whole))
+    import dask.array as da
+
+    return scene.copy(data=da.map_blocks(cover, scene.data, dtype=scene.dtype, meta=np.empty((0, 0, 0), scene.dtype)))
+
+
+def masked_pixels(mask: xr.DataArray, source: Any, target: Any, window: Window) -> np.ndarray:
+    """Where a mask (1, y, x) on the grid `source` hides pixels of a window of the grid `target`: bool (h, w)."""
+    from rasterio.crs import CRS
+    from rasterio.warp import Resampling, reproject
+
+    mapping = PixelMap.between(target, source)
+    if mapping.offset is not None:
+        values = read_window(mask, window.shift(*mapping.offset))[0]
+        return np.isfinite(values) & (values != 0)
+    bounds = mapping.source_bounds(window)
+    hidden = np.zeros(window.shape, np.uint8)
+    if bounds is None:
+        return hidden.astype(bool)
+    part = Window(
+        math.floor(bounds[0]) - 2, math.ceil(bounds[1]) + 2, math.floor(bounds[2]) - 2, math.ceil(bounds[3]) + 2
+    )
+    part = part.clip(*source.shape)
+    if 0 in part.shape:
+        return hidden.astype(bool)
+    values = read_window(mask, part)[0]
+    near, there = crop(source, part), crop(target, window)
+    reproject(
+        (np.isfinite(values) & (values != 0)).astype(np.uint8),
+        hidden,
+        src_transform=near.affine,
+        src_crs=CRS.from_wkt(str(near.crs.to_wkt())),
+        dst_transform=there.affine,
+        dst_crs=CRS.from_wkt(str(there.crs.to_wkt())),
+        resampling=Resampling.max if max(mapping.steps) > 1 else Resampling.nearest,
+        tolerance=0,
+    )
+    return hidden.astype(bool)
