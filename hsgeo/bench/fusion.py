@@ -52,7 +52,7 @@ def bench_fusion(
 
 
 def measure(case: Case, method: str, known: bool, **params: Any) -> dict[str, Any]:
-    """Fuse one case as a user would, from the scenes alone or with SRF and PSF given, and compare with the reference."""
+    """Fuse one case from the scenes alone, or with SRF and PSF given, and compare with the reference."""
     from hsgeo.quality.reference import compare
     from hsgeo.tasks import FusionJob
 

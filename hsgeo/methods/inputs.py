@@ -33,6 +33,7 @@ def fusion_inputs(pair: AlignedPair, msi: xr.DataArray, **given: Any) -> FusionI
         fwhm=_known(hsi["fwhm"].values),
         msi_bands=msi_bands(msi),
         hsi_mtf=_mtf(hsi),
+        bad_reason=hsi["bad_reason"].values.tolist(),
     )
     return replace(inputs, **given)
 

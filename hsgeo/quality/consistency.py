@@ -76,7 +76,8 @@ def check_consistency(result: xr.DataArray, pair: Any, observation: Any, good: n
     pair : AlignedPair
         The two images.
     observation : Observation
-        ``response`` (b, B) and ``offset`` (b,), ``psf`` and ``group_psfs``; see `hsgeo.observation.estimate`.
+        ``response`` (b, number of good bands) and ``offset`` (b,), ``psf`` and ``group_psfs``; see
+        `hsgeo.observation.estimate`.
     good : bool array (B,)
         Bands that `observation` covers.
 
@@ -104,8 +105,8 @@ def check_consistency(result: xr.DataArray, pair: Any, observation: Any, good: n
     usable = good & result["good"].values
     sums, pad = Consistency(), margin(observation.psf, s)
     bands = np.flatnonzero(usable)
-    response = observation.response[:, usable]
-    sharp = np.argmax(_correlation(pair, response, usable), 0) if response.shape[0] else None
+    response = observation.response[:, usable[good]]
+    sharp = _correlation(pair, response, usable).argmax(0)
     for core in windows(height, width, 64):
         outer = core.grow(pad).clip(height, width)
         values = _read(result, outer.scale(s), inside, bands)
@@ -126,7 +127,7 @@ def check_consistency(result: xr.DataArray, pair: Any, observation: Any, good: n
 
 def _compare_msi(
     sums: Consistency, pair: Any, observation: Any, response: np.ndarray, values: np.ndarray, core: Window,
-    outer: Window, sharp: np.ndarray | None, hsi: np.ndarray,
+    outer: Window, sharp: np.ndarray, hsi: np.ndarray,
 ) -> None:  # fmt: skip
     s, start = pair.ratio, 0
     for k, group in enumerate(pair.groups):
@@ -144,7 +145,7 @@ def _compare_msi(
             1, dtype=float
         )
         sums.msi_count[k] = sums.msi_count.get(k, 0) + int(valid.sum())
-        if group.ratio == 1 and sharp is not None:
+        if group.ratio == 1:
             _spatial_index(sums, values, msi, core, outer, s, sharp - rows.start, hsi, observation.psf)
 
 

@@ -83,7 +83,8 @@ def write_report(
     body = "\n".join(parts)
     page = (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        f"<title>hsgeo: {escape(Path(label(result)).name)}</title><style>{STYLE}</style></head><body>{body}</body></html>"
+        f"<title>hsgeo: {escape(Path(label(result)).name)}</title><style>{STYLE}</style></head>"
+        f"<body>{body}</body></html>"
     )
     temporary = target.with_name(f".{target.name}.part")
     try:
@@ -114,7 +115,8 @@ def _metrics(values: Mapping[str, Any]) -> str:
 
 def _figure(image: np.ndarray, caption: str) -> str:
     code = base64.b64encode(png_bytes(image)).decode()
-    return f'<figure><img alt="{escape(caption)}" src="data:image/png;base64,{code}"><figcaption>{escape(caption)}</figcaption></figure>'
+    text = escape(caption)
+    return f'<figure><img alt="{text}" src="data:image/png;base64,{code}"><figcaption>{text}</figcaption></figure>'
 
 
 def _pictures(scenes: Mapping[str, xr.DataArray]) -> str:

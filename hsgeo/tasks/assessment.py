@@ -6,7 +6,6 @@ import json
 import os
 from typing import Any
 
-import numpy as np
 import xarray as xr
 
 from hsgeo.errors import ParameterError
@@ -97,11 +96,12 @@ def _against_inputs(
     scene: xr.DataArray, hsi: xr.DataArray, msi: xr.DataArray, notes: list[str]
 ) -> tuple[Any, dict[str, Any]]:
     from hsgeo.methods.base import observe
+    from hsgeo.methods.inputs import fusion_inputs
     from hsgeo.quality.consistency import check_consistency
     from hsgeo.scene.align import align
 
     pixel = abs(scene.odc.geobox.resolution.x)
     pair = align(hsi, msi, gsd=pixel)
     notes += pair.notes
-    observation, good = observe(pair)
-    return pair, check_consistency(scene, pair, observation, np.asarray(good)).summary()
+    observation, good = observe(fusion_inputs(pair, msi))
+    return pair, check_consistency(scene, pair, observation, good).summary()

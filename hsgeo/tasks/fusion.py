@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +119,9 @@ class FusionJob:
         self.method = get_method(method)
         self.values, self.given = dict(params or {}), dict(given or {})
         with self.progress.stage("open"):
-            self.hsi = masked(_open(hsi, hsi_sensor, self.notes, hsi_mask, bands=bands, bbox=bbox), hsi_mask, self.notes)
+            self.hsi = masked(
+                _open(hsi, hsi_sensor, self.notes, hsi_mask, bands=bands, bbox=bbox), hsi_mask, self.notes
+            )
             self.msi = masked(_open(msi, msi_sensor, self.notes, msi_mask), msi_mask, self.notes)
         with self.progress.stage("align"):
             self.pair: AlignedPair = align(self.hsi, self.msi, gsd=gsd, register=register)
@@ -285,7 +287,7 @@ class FusionJob:
         if uncertainty is not None and "uncertainty" in self.method.Params.model_fields:
             self.values["uncertainty"] = True
         model, code = self.model, self.encoding(write)
-        if uncertainty is not None and not getattr(model, "uncertainty", False):
+        if uncertainty is not None and not model.has_variance:
             raise ParameterError(f"--uncertainty: the method {self.arguments['method']} has none; use subspace.")
         plan = self.tile_plan(model)
         work = FusionWork(self.pair, model, code, tuple(targets))
@@ -313,6 +315,7 @@ class FusionJob:
                 devices=self.run.device,
                 progress=stage,
             )
+        self.notes += done.notes
         estimates = {**model.report(), "ratio": self.pair.ratio, "shift": _shift(self.pair)}
         record["estimates"] = estimates
         written = {}
@@ -328,7 +331,7 @@ class FusionJob:
             "bytes": written["fused"].bytes,
             "grid": describe_grid(self.pair),
             "bands": {
-                "kept": np.flatnonzero(good + 0 > 0).__add__(1).tolist(),
+                "kept": (np.flatnonzero(good) + 1).tolist(),
                 "dropped": {str(i + 1): model.bad_reason[i] or "flagged" for i in np.flatnonzero(~good)},
             },
             "method": self.arguments["method"],
@@ -408,6 +411,3 @@ def _fits(value: float, dtype: np.dtype) -> bool:
         return True
     limits = np.iinfo(dtype)
     return float(value).is_integer() and limits.min <= value <= limits.max
-
-
-Work = Callable[[Any, str], Mapping[str, Any]]
