@@ -28,7 +28,7 @@ from .atmosphere import radiance_terms
 from .instrument import hsi_noise_level, record_hsi, record_msi, storage_scale
 from .landscape import Land, draw_land
 from .materials import Material, material_library, material_names
-from .pair import DemoPair, PairSpec, Truth
+from .pair import MAX_SHIFT, DemoPair, PairSpec, Truth
 from .render import cell_image, look_up, render, sample, sampling
 from .spectra import GRID
 
@@ -61,7 +61,7 @@ class _World:
         self.materials: tuple[Material, ...] = material_library()
         self.response = response_at(self.hsi_sensor, GRID)
         self.cell = spec.gsd / spec.cells
-        border = max(3 * spec.ratio, 12) * spec.cells + ceil(max(abs(v) for v in spec.shift)) * spec.cells
+        border = (max(3 * spec.ratio, 12) + MAX_SHIFT) * spec.cells  # the same land whatever the shift
         self.start = -border * self.cell
         shape = tuple(n * spec.ratio * spec.cells + 2 * border for n in spec.shape)
         extent = min(spec.shape) * spec.ratio * spec.gsd

@@ -10,6 +10,9 @@ import xarray as xr
 from hsgeo.errors import ParameterError
 from hsgeo.observation.psf import Psf
 
+#: largest misregistration that can be drawn, in truth pixels
+MAX_SHIFT = 8
+
 
 @dataclass(frozen=True)
 class PairSpec:
@@ -72,8 +75,8 @@ class PairSpec:
             raise ParameterError(f"quantity is 'reflectance' or 'radiance', not {self.quantity!r}.")
         if self.aligned and self.msi_crs is not None:
             raise ParameterError("aligned grids share one CRS: leave msi_crs out, or set aligned=False.")
-        if max(abs(v) for v in self.shift) > 20:
-            raise ParameterError(f"a shift of {self.shift} truth pixels is beyond the 20 that can be drawn.")
+        if not max(abs(v) for v in self.shift) <= MAX_SHIFT:
+            raise ParameterError(f"a shift of {self.shift} truth pixels is beyond the {MAX_SHIFT} that can be drawn.")
 
 
 @dataclass(frozen=True)

@@ -139,7 +139,8 @@ def look_up(
         NaN where a point lies outside the image.
     """
     position = np.stack([(p - start) / cell - 0.5 for p in places])
-    sigma = fwhm / FWHM_PER_SIGMA / cell
+    # a cell holds one value throughout: its box adds 1/12 of its area to the variance
+    sigma = np.sqrt((fwhm / FWHM_PER_SIGMA / cell) ** 2 + 1 / 12)
     out = [
         map_coordinates(gaussian_filter(band, sigma, truncate=CUT), position, order=3, mode="nearest") for band in image
     ]
