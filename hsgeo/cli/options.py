@@ -51,7 +51,7 @@ Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Say more; traceb
 
 
 def set_up_logging(quiet: bool, verbose: bool) -> None:
-    """Send hsgeo's messages to stderr, one line each; notes are printed with the report, so they are logged by -v only."""
+    """Send hsgeo's messages to stderr; the notes among them are printed with the report, so only -v logs them."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("hsgeo: %(message)s"))
     logger = logging.getLogger("hsgeo")
