@@ -84,7 +84,7 @@ def local_cluster(workers: int, gpus: Sequence[str] = ()) -> Iterator[Client]:
 
     specs = worker_specs(workers, gpus)
     shared = {name: specs[0]["env"][name] for name in _THREAD_VARIABLES}
-    before = {name: os.environ.get(name) for name in shared}
+    before = {name: os.environ.get(name) for name in (*shared, "PYTHONHASHSEED")}
     config = {
         "distributed.scheduler.allowed-failures": ALLOWED_FAILURES,
         "distributed.scheduler.http.routes": [],
@@ -164,7 +164,7 @@ def existing_cluster(scheduler: str, folder: Path) -> Iterator[Client]:
     where = {"scheduler_file": scheduler} if is_file else {"address": scheduler}
     try:
         client = Client(**where, timeout=CONNECT_TIMEOUT, set_as_default=False)
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # whatever it is that a wrong address or file leads to
         raise ParameterError(
             f"--scheduler {scheduler}: no dask scheduler answers there; start one, or leave the option out."
         ) from error

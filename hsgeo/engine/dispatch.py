@@ -149,7 +149,7 @@ def on_cluster(client: Client, job: Job, blocks: Iterable[Block], device: str, g
     run = uuid.uuid4().hex[:12]
     results: queue.SimpleQueue[Any] = queue.SimpleQueue()
     todo = iter(blocks)
-    flying: dict[str, tuple[Any, Block]] = {}
+    flying: dict[Any, tuple[Any, Block]] = {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # "large graph": the job goes to the scheduler once, as it must
         # the scheduler keeps it, and sends it to workers as they need it, to those that replace a killed one as well

@@ -163,8 +163,8 @@ def _dispatch(
     if scheduler is not None:
         from .cluster import existing_cluster, has_gpu_resource
 
-        notes.append(f"working on the cluster at {scheduler}, which must see the same files as this machine.")
         with existing_cluster(scheduler, job.store.path) as client:
+            notes.append(f"working on the cluster at {scheduler}, which must see the same files as this machine.")
             gpu = devices != "cpu" and has_gpu_resource(client)
             with closing(on_cluster(client, job, todo, devices, gpu)) as results:  # type: ignore[type-var]
                 yield results
