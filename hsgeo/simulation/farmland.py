@@ -27,20 +27,20 @@ def districts(canvas: Canvas, spacing: float) -> tuple[np.ndarray, int]:
     rows, columns = (max(2, round(extent / spacing)) for extent in (height, width))
     grid = np.stack(np.meshgrid(np.arange(rows), np.arange(columns), indexing="ij"), -1).reshape(-1, 2) + 0.5
     grid = grid + canvas.rng.uniform(-0.38, 0.38, grid.shape)
-    seeds = (grid / (rows, columns) * (height, width)).astype(np.float32).reshape(rows, columns, 2)
-    y = canvas.y + np.float32(height / 2) + np.float32(0.05 * spacing) * canvas.noise(spacing / 3)
-    x = np.broadcast_to(canvas.x + np.float32(width / 2), canvas.shape)
-    row, column = (
-        np.clip(a / size, 0, n - 1).astype(np.int32)
-        for a, size, n in ((y, height / rows, rows), (x, width / columns, columns))
-    )
-    nearest, number = np.full(canvas.shape, np.inf, np.float32), np.zeros(canvas.shape, np.int32)
+    seeds = (grid / (rows, columns) * (height, width)).astype(np.float32)
+    wave = np.float32(0.05 * spacing) * canvas.noise(spacing / 3)[::2, ::2]  # every second cell will do
+    y = canvas.y[::2] + np.float32(height / 2) + wave
+    x = np.broadcast_to(canvas.x[:, ::2] + np.float32(width / 2), y.shape)
+    row = np.clip(y / (height / rows), 0, rows - 1).astype(np.int32)
+    column = np.clip(x / (width / columns), 0, columns - 1).astype(np.int32)
+    nearest, number = np.full(y.shape, np.inf, np.float32), np.zeros(y.shape, np.int32)
     for dr, dc in np.ndindex(3, 3):  # a seed strays less than half a step from its place
-        r, c = np.clip(row + dr - 1, 0, rows - 1), np.clip(column + dc - 1, 0, columns - 1)
-        distance = (y - seeds[r, c, 0]) ** 2 + (x - seeds[r, c, 1]) ** 2
-        np.copyto(number, r * columns + c, where=distance < nearest)
+        index = np.clip(row + dr - 1, 0, rows - 1) * columns + np.clip(column + dc - 1, 0, columns - 1)
+        distance = (y - seeds[:, 0].take(index)) ** 2 + (x - seeds[:, 1].take(index)) ** 2
+        np.copyto(number, index, where=distance < nearest)
         np.minimum(nearest, distance, out=nearest)
-    return number, rows * columns
+    number = number.repeat(2, 0).repeat(2, 1)
+    return number[: canvas.shape[0], : canvas.shape[1]], rows * columns
 
 
 def _cuts(rng: np.random.Generator, low: float, high: float, least: float, most: float) -> np.ndarray:

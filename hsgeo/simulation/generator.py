@@ -26,10 +26,10 @@ from hsgeo.sensors import Band, Sensor, load_sensor, response_at
 
 from .atmosphere import radiance_terms
 from .instrument import hsi_noise_level, record_hsi, record_msi, storage_scale
-from .landscape import Land, draw_land
+from .landscape import draw_land
 from .materials import Material, material_library, material_names
 from .pair import MAX_SHIFT, DemoPair, PairSpec, Truth
-from .render import cell_image, look_up, render, sample, sampling
+from .render import cell_image, look_up, parts, render, sample, sampling
 from .spectra import GRID
 
 #: upper left corner of the hyperspectral image: UTM 33N, farmland west of Vienna; off any round number, as orbits are
@@ -65,7 +65,8 @@ class _World:
         self.start = -border * self.cell
         shape = tuple(n * spec.ratio * spec.cells + 2 * border for n in spec.shape)
         extent = min(spec.shape) * spec.ratio * spec.gsd
-        self.land: Land = draw_land((shape[0], shape[1]), self.cell, extent, spec.seed)
+        self.shape = (shape[0], shape[1])
+        self.parts = parts(draw_land(self.shape, self.cell, extent, spec.seed), len(self.materials))
         self.coarse = GeoBox(
             spec.shape, Affine(spec.gsd * spec.ratio, 0, ORIGIN[0], 0, -spec.gsd * spec.ratio, ORIGIN[1]), CRS_HSI
         )
@@ -74,7 +75,7 @@ class _World:
     def along(self, axis: int, count: int, pixel: float, begin: float, fwhm: float) -> csr_matrix:
         """Sampling matrix of `count` pixels of `pixel` m; the first begins `begin` m after the HSI's corner."""
         centres = begin + (np.arange(count) + 0.5) * pixel
-        return sampling(self.land.first.shape[axis], self.start, self.cell, centres, fwhm)
+        return sampling(self.shape[axis], self.start, self.cell, centres, fwhm)
 
     def hyper(self, coarse: bool) -> list[tuple[np.ndarray, np.ndarray]]:
         """Hyperspectral reflectance and abundances: of the truth, and of the hyperspectral image if `coarse`."""
@@ -82,7 +83,7 @@ class _World:
         for box, psf in ((self.fine, self.fine_psf), (self.coarse, self.hsi_psf))[: 2 if coarse else 1]:
             pixel = abs(box.resolution.x)
             grids.append(tuple(self.along(k, box.shape[k], pixel, 0.0, psf.fwhm[k]) for k in (0, 1)))
-        return render(self.land, self.materials, self.response, [(r, c) for r, c in grids])
+        return render(self.parts, self.shape, self.materials, self.response, [(r, c) for r, c in grids])
 
     def physical(self, reflectance: np.ndarray) -> np.ndarray:
         """Reflectance (B, ...) in the quantity asked for."""
@@ -252,7 +253,7 @@ def _record_msi(world: _World) -> tuple[tuple[xr.DataArray, ...], xr.DataArray, 
     for number, (gsd, bands, mtf) in enumerate(world.msi_groups):
         psf = psf_from_mtf(mtf, 1).scaled(gsd)
         box = _msi_grid(world, gsd)
-        image = cell_image(world.land, world.materials, response_at(bands, GRID))
+        image = cell_image(world.parts, world.shape, world.materials, response_at(bands, GRID))
         level = np.full(len(bands), MSI_NOISE * spec.noise)
         raw = record_msi(_look(world, image, box, psf.fwhm_y), level, scale, spec.seed, stream=2 + number)
         values = np.where(raw == MSI_NODATA, np.nan, raw * scale).astype(np.float32)

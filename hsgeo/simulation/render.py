@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from scipy.ndimage import gaussian_filter, map_coordinates
@@ -44,37 +45,50 @@ def sample(field: np.ndarray, rows: csr_matrix, columns: csr_matrix) -> np.ndarr
     return (columns @ (rows @ field).T).T
 
 
-def parts(land: Land, material: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Cells (flat indices) that hold a material, the fraction of each it covers, and its lit modes.
+class Part(NamedTuple):
+    """Where a material lies.
 
-    Returns
-    -------
+    Attributes
+    ----------
+    material : int
     cells : int (n,)
+        Flat indices of the cells that hold it.
     fraction : float32 (n,)
+        How much of each cell it covers.
     weights : float32 (1 + MODES, n)
-        What the material's spectrum and its modes are multiplied by: fraction * light * (1, character).
+        What its spectrum and its modes are multiplied by: fraction * light * (1, character).
     """
-    in_first, in_second = land.first == material, (land.second == material) & (land.share > 0)
-    cells = np.flatnonzero(in_first | in_second)
-    share = land.share.ravel()[cells]
-    fraction = np.where(in_first.ravel()[cells], 1 - share, 0) + np.where(in_second.ravel()[cells], share, 0)
-    lit = fraction * land.light.ravel()[cells]
-    modes = land.character.reshape(MODES, -1)[:, cells]
-    return cells, fraction.astype(np.float32), np.concatenate([lit[None], lit * modes]).astype(np.float32)
+
+    material: int
+    cells: np.ndarray
+    fraction: np.ndarray
+    weights: np.ndarray
 
 
-def _fields(land: Land, materials: Sequence[Material]) -> Iterator[tuple[int, np.ndarray]]:
-    """For each material present: its number, its fraction and its weights as images (2 + MODES, height, width)."""
-    for number in range(len(materials)):
-        cells, fraction, weights = parts(land, number)
-        if cells.size:
-            image = np.zeros((2 + MODES, land.first.size), np.float32)
-            image[0, cells], image[1:, cells] = fraction, weights
-            yield number, image.reshape(2 + MODES, *land.first.shape)
+def parts(land: Land, count: int) -> list[Part]:
+    """The materials, of `count` known, that the land holds."""
+    first, second, share = land.first.ravel(), land.second.ravel(), land.share.ravel()
+    out = []
+    for material in range(count):
+        cells = np.flatnonzero((first == material) | ((second == material) & (share > 0)))
+        if not cells.size:
+            continue
+        own = share[cells]
+        fraction = np.where(first[cells] == material, 1 - own, 0) + np.where(second[cells] == material, own, 0)
+        lit = fraction * land.light.ravel()[cells]
+        weights = np.concatenate([lit[None], lit * land.character.reshape(MODES, -1)[:, cells]])
+        out.append(Part(material, cells, fraction.astype(np.float32), weights.astype(np.float32)))
+    return out
+
+
+def _table(material: Material, response: np.ndarray) -> np.ndarray:
+    """A material's spectrum and modes in the bands of `response`, (1 + MODES, bands)."""
+    return (np.concatenate([material.spectrum[None], material.modes]) @ response.T).astype(np.float32)
 
 
 def render(
-    land: Land,
+    found: Sequence[Part],
+    shape: tuple[int, int],
     materials: Sequence[Material],
     response: np.ndarray,
     grids: Sequence[tuple[csr_matrix, csr_matrix]],
@@ -83,6 +97,8 @@ def render(
 
     Parameters
     ----------
+    found : sequence of Part
+        What lies on the cells, an image of `shape`.
     response : array (bands, n)
         Rows over `hsgeo.simulation.spectra.GRID` that sum to 1.
     grids : sequence of (rows, columns)
@@ -93,30 +109,28 @@ def render(
     list of (image (bands, h, w) float32, abundances (materials, h, w) float32), one per grid
     """
     coefficients: list[list[np.ndarray]] = [[] for _ in grids]
-    spectra = []
     abundances = [np.zeros((len(materials), r.shape[0], c.shape[0]), np.float32) for r, c in grids]
-    for number, image in _fields(land, materials):
-        own = materials[number]
-        spectra.append(np.concatenate([own.spectrum[None], own.modes]) @ response.T)
+    for part in found:
+        fields = np.zeros((2 + MODES, shape[0] * shape[1]), np.float32)
+        fields[0, part.cells], fields[1:, part.cells] = part.fraction, part.weights
         for k, (rows, columns) in enumerate(grids):
-            seen = [sample(field, rows, columns) for field in image]
-            abundances[k][number] = seen[0]
+            seen = [sample(field, rows, columns) for field in fields.reshape(2 + MODES, *shape)]
+            abundances[k][part.material] = seen[0]
             coefficients[k].append(np.stack(seen[1:]))
-    table = np.concatenate(spectra).astype(np.float32)
+    table = np.concatenate([_table(materials[part.material], response) for part in found])
     return [
         (np.tensordot(table, np.concatenate(c), axes=(0, 0)), a) for c, a in zip(coefficients, abundances, strict=True)
     ]
 
 
-def cell_image(land: Land, materials: Sequence[Material], response: np.ndarray) -> np.ndarray:
+def cell_image(
+    found: Sequence[Part], shape: tuple[int, int], materials: Sequence[Material], response: np.ndarray
+) -> np.ndarray:
     """Band images on the cells themselves, (bands, height, width) float32; for few bands."""
-    out = np.zeros((len(response), land.first.size), np.float32)
-    for number, own in enumerate(materials):
-        cells, _, weights = parts(land, number)
-        if cells.size:
-            table = (np.concatenate([own.spectrum[None], own.modes]) @ response.T).astype(np.float32)
-            out[:, cells] += table.T @ weights
-    return out.reshape(len(response), *land.first.shape)
+    out = np.zeros((len(response), shape[0] * shape[1]), np.float32)
+    for part in found:
+        out[:, part.cells] += _table(materials[part.material], response).T @ part.weights
+    return out.reshape(len(response), *shape)
 
 
 def look_up(

@@ -221,5 +221,5 @@ def test_what_cannot_be_is_said(values):
         simulate_pair(scene_of(values, wavelength=np.nan), 3)
     with pytest.raises(BandError, match="--msi-sensor"):
         simulate_pair(scene_of(values, wavelength=np.linspace(3000, 5000, 41)), 3)
-    with pytest.raises(BandError, match="Sentinel|sentinel"):
+    with pytest.raises(BandError, match="another sensor"):
         simulate_pair(scene_of(values, wavelength=np.linspace(3000, 5000, 41)), 3, "sentinel-2a")
