@@ -51,14 +51,14 @@ def write_large_pair(folder: Path, rows: int, columns: int, bands: int, ratio: i
         image = np.tensordot(seen, fine, 1) + 12 * rng.standard_normal(
             (len(GAUSS_NM), *fine.shape[1:]), dtype=np.float32
         )
-        at = Window(0, y0 * ratio, width * ratio, (y1 - y0) * ratio)  # type: ignore[call-arg]
+        at = Window(0, y0 * ratio, width * ratio, (y1 - y0) * ratio)
         msi.write(np.clip(np.rint(image), 1, 65535).astype(np.uint16), window=at)
         coarse = fine.reshape(len(fine), y1 - y0, ratio, width, ratio).mean((2, 4))
         for b0 in range(0, bands, 32):
             part = np.tensordot(spectra[b0 : b0 + 32].astype(np.float32), coarse, 1)
             part += 20 * rng.standard_normal(part.shape, dtype=np.float32)
             which = list(range(b0 + 1, min(b0 + 32, bands) + 1))
-            at = Window(0, y0, width, y1 - y0)  # type: ignore[call-arg]
+            at = Window(0, y0, width, y1 - y0)
             hsi.write(np.rint(part).astype(np.int16), which, window=at)
     for target in opened:
         target.close()

@@ -12,7 +12,7 @@ from hsgeo.cli import assess, bench, convert, demo, fuse, info, simulate
 from hsgeo.errors import HsgeoError
 
 #: typer carries click under another name from 0.26 on, so the base of usage errors is taken from a known leaf
-UsageFault = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
+UsageFault: type[Exception] = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 
 app = typer.Typer(
     name="hsgeo",

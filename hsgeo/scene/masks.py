@@ -67,13 +67,14 @@ def masked_pixels(mask: xr.DataArray, source: Any, target: Any, window: Window) 
         return hidden.astype(bool)
     values = read_window(mask, part)[0]
     near, there = crop(source, part), crop(target, window)
+    here, there_crs = (CRS.from_wkt(str(box.crs.to_wkt())) for box in (near, there) if box.crs is not None)
     reproject(
         (np.isfinite(values) & (values != 0)).astype(np.uint8),
         hidden,
         src_transform=near.affine,
-        src_crs=CRS.from_wkt(str(near.crs.to_wkt())),
+        src_crs=here,
         dst_transform=there.affine,
-        dst_crs=CRS.from_wkt(str(there.crs.to_wkt())),
+        dst_crs=there_crs,
         resampling=Resampling.max if max(mapping.steps) > 1 else Resampling.nearest,
         tolerance=0,
     )

@@ -100,7 +100,7 @@ def make_scene(
     count = int(data.shape[0])
     if tuple(data.shape[1:]) != tuple(geobox.shape):
         raise GridError(f"the data is {tuple(data.shape[1:])} pixels, its grid {tuple(geobox.shape)}.")
-    coords: dict[str, Any] = dict(xr_coords(geobox, crs_coord_name="spatial_ref", dims=("y", "x")))
+    coords: dict[Any, Any] = {**xr_coords(geobox, crs_coord_name="spatial_ref", dims=("y", "x"))}
     pixel = abs(geobox.resolution.x)
     for key, (kind, default) in {"band": (int, None), **BAND_COORDS}.items():
         if key in bands:

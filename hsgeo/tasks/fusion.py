@@ -110,7 +110,7 @@ class FusionJob:
         self.run = run or RunOptions()
         self.progress = progress if progress is not None else NullProgress()
         self.notes: list[str] = []
-        self.inputs = [_path(hsi), _path(msi)]
+        self.inputs = [str(_path(hsi)), str(_path(msi))]
         self.arguments = {
             "method": method, "gsd": gsd, "register": register, "bands": bands, "bbox": bbox, "hsi_sensor": hsi_sensor,
             "msi_sensor": msi_sensor, "hsi_mask": _path(hsi_mask), "msi_mask": _path(msi_mask), "seed": self.run.seed,

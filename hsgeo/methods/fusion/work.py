@@ -58,7 +58,7 @@ class FusionWork:
         code = self.encoding
         stored, saturated = encode(result.values, code.dtype, code.scale, code.offset, code.nodata)
         arrays: dict[str, Any] = {"fused": stored}
-        if "uncertainty" in self.outputs:
+        if "uncertainty" in self.outputs and result.variance is not None:
             arrays["uncertainty"] = np.sqrt(result.variance)
         if "flags" in self.outputs:
             arrays["flags"] = result.flags[None]
