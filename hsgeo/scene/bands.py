@@ -185,26 +185,26 @@ def native_bands(scene: xr.DataArray, gsd: float) -> xr.DataArray:
     ratio = gsd / box.resolution.x
     whole = round(ratio)
     is_whole = math.isclose(ratio, whole, rel_tol=1e-6)
+    if len({t.get("gsd_origin") for t in tags}) > 1:
+        raise GridError(
+            f"{label(scene)}: its bands of {gsd:g} GSD lie on different grids; bring them to one with gdalwarp."
+        )
     left, top = _phase(box, tags, gsd)
     whole_phase = all(math.isclose(v * ratio, round(v * ratio), abs_tol=1e-3) for v in (left, top))
     exact = all(t.get("gsd_resampling") == "nearest" for t in tags) or not (is_whole and whole_phase)
-    # native pixels k cover fine pixels [(k - start) * ratio, (k + 1 - start) * ratio), `left` and `top` being start
-    grow = math.floor if exact else math.ceil
-    shrink = math.ceil if exact else math.floor
     height, width = box.shape
-    y0, y1 = grow(top + (1e-6 if exact else -1e-6)), shrink(top + height / ratio - (1e-6 if exact else -1e-6))
-    x0, x1 = grow(left + (1e-6 if exact else -1e-6)), shrink(left + width / ratio - (1e-6 if exact else -1e-6))
-    if y1 <= y0 or x1 <= x0:
+    rows, cols = (_native_pixels(start, n, ratio, exact) for start, n in ((top, height), (left, width)))
+    if not rows.size or not cols.size:
         raise BandError(f"{label(scene)}: smaller than one pixel of {gsd:g}, the GSD of its coarsest bands.")
+    y0, x0 = int(rows[0]), int(cols[0])
     corner = round((x0 - left) * ratio, 6), round((y0 - top) * ratio, 6)
     affine = box.affine * Affine.translation(*corner) * Affine.scale(ratio)
-    native = GeoBox((y1 - y0, x1 - x0), affine, box.crs)
+    native = GeoBox((rows.size, cols.size), affine, box.crs)
     if exact:
-        rows = _centres(np.arange(y0, y1), top, ratio, height)
-        cols = _centres(np.arange(x0, x1), left, ratio, width)
-        data = part.variable[:, _as_slice(rows), _as_slice(cols)]
+        data = part.variable[:, _centres(rows, top, ratio, height), _centres(cols, left, ratio, width)]
     else:
-        data = _means(part, whole, (round((y0 - top) * ratio), round((x0 - left) * ratio)), (y1 - y0, x1 - x0))
+        first = round((y0 - top) * ratio), round((x0 - left) * ratio)
+        data = _means(part, whole, first, (rows.size, cols.size))
     stripped = [json.dumps({k: v for k, v in t.items() if k not in NATIVE_TAGS}) for t in tags]
     return make_scene(
         data.data if data.chunks else data._data, native, like=part, name=str(part.name), band_tags=stripped
@@ -220,13 +220,28 @@ def _phase(box: GeoBox, tags: list[dict[str, str]], gsd: float) -> tuple[float, 
     return (box.affine.c - x) / gsd, (y - box.affine.f) / gsd
 
 
-def _centres(native: np.ndarray, start: float, ratio: float, size: int) -> np.ndarray:
+def _native_pixels(start: float, size: int, ratio: float, exact: bool) -> np.ndarray:
+    """The native pixels along one axis that a scene of `size` fine pixels from `start` holds.
+
+    Native pixel k covers the fine pixels [(k - start) * ratio, (k + 1 - start) * ratio). `exact`: those that cover the
+    centre of a fine pixel, else those that lie inside as a whole.
+    """
+    stop = start + size / ratio
+    if not exact:
+        return np.arange(math.ceil(start - 1e-6), math.floor(stop + 1e-6))
+    native = np.arange(math.floor(start + 1e-6), math.ceil(stop - 1e-6))
+    centre = _fine(native, start, ratio, size)
+    return native[np.floor((centre + 0.5) / ratio + start).astype(int) == native]
+
+
+def _fine(native: np.ndarray, start: float, ratio: float, size: int) -> np.ndarray:
     """Fine pixel at the centre of each native pixel, kept inside the scene for those cut by its edge."""
     return np.clip(np.floor((native + 0.5 - start) * ratio + 1e-6).astype(int), 0, size - 1)
 
 
-def _as_slice(index: np.ndarray) -> slice | np.ndarray:
-    """A slice where the steps are equal, which stays cheap in lazy and chunked arrays."""
+def _centres(native: np.ndarray, start: float, ratio: float, size: int) -> slice | np.ndarray:
+    """`_fine` as a slice where the steps are equal, which stays cheap in lazy and chunked arrays."""
+    index = _fine(native, start, ratio, size)
     steps = np.unique(np.diff(index))
     if steps.size <= 1 and (step := int(steps[0]) if steps.size else 1) > 0:
         return slice(int(index[0]), int(index[-1]) + 1, step)

@@ -12,9 +12,12 @@ import numpy as np
 from hsgeo.errors import SceneReadError
 
 from .bands import BandInfo, to_nanometres
+from .raw import RawLayout
 
 #: bytes per sample of ENVI's ``data type``
 ITEM_BYTES = {1: 1, 2: 2, 3: 4, 4: 4, 5: 8, 6: 8, 9: 16, 12: 2, 13: 4, 14: 8, 15: 8}
+#: numpy codes of the real ones
+_NUMPY = {1: "u1", 2: "i2", 3: "i4", 4: "f4", 5: "f8", 12: "u2", 13: "u4", 14: "i8", 15: "u8"}
 #: suffixes that are never the data of a header
 _NOT_DATA = {
     ".hdr",
@@ -130,6 +133,22 @@ def check_size(data: Path) -> str | None:
             "or the header belongs to another one."
         )
     return f"{data}: {actual - expected} bytes more than {header.name} describes ({described}); the rest is ignored."
+
+
+def raw_layout(data: Path) -> RawLayout | None:
+    """Where the samples of an ENVI data file lie; None where GDAL has to read it (compressed, frame offsets)."""
+    header = header_of(data)
+    keys = parse_header(header) if header else {}
+    if expected_bytes(keys) is None or keys.get("byte order", "0") not in ("0", "1"):
+        return None
+    if any(key.endswith("frame offsets") for key in keys) or int(keys["data type"]) not in _NUMPY:
+        return None
+    interleave = keys.get("interleave", "bsq").lower()
+    if interleave not in ("bsq", "bil", "bip"):
+        return None
+    order = "<" if keys.get("byte order", "0") == "0" else ">"
+    shape = int(keys["bands"]), int(keys["lines"]), int(keys["samples"])
+    return RawLayout(int(keys.get("header offset", "0")), order + _NUMPY[int(keys["data type"])], interleave, shape)
 
 
 def split_list(text: str | None) -> list[str]:

@@ -77,7 +77,10 @@ def open_folder(folder: Path, sensor: str | None, say: Callable[[str], None]) ->
     files = band_files(folder)
     if not files:
         return _only_raster(folder, say)
-    headers = {file: read_header(str(file.path)) for file in files}
+    import rasterio
+
+    with rasterio.Env():  # one for all: setting it up takes as long as opening a file
+        headers = {file: read_header(str(file.path)) for file in files}
     kept = _one_per_band(folder, files, headers)
     _check(folder, kept, headers)
     infos = [_info(file, headers[file]) for file in kept]

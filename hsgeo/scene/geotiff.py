@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import re
-import struct
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from hsgeo.errors import DataError, SceneReadError
 from . import envi
 from .bands import BandInfo, to_nanometres
 from .lazy import Source, stamp
+from .tiff import check_complete, tiff_layout
 
 #: metadata domains that GDAL makes up or that hold no key=value pairs
 _DRIVER_DOMAINS = {"IMAGE_STRUCTURE", "DERIVED_SUBDATASETS", "SUBDATASETS", "COLOR_PROFILE"}
@@ -99,24 +99,27 @@ def _header_of(dataset: Any, path: str, driver: str | None) -> Header:
     separate = MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags and MaskFlags.nodata not in flags
     mask = alpha[0] if alpha else (-1 if separate else 0)
 
-    infos = [_band_info(dataset, i) for i in indexes]
     domains = {ns: dataset.tags(ns=ns) for ns in dataset.tag_namespaces() if _keep_domain(ns)}
     tags = dict(dataset.tags())
     native = dataset.driver == "ENVI"
-    said = []
-    if native:  # before IMAGERY, which GDAL fills from the header with three decimals
+    # GDAL copies the header's wavelengths to band tags without minding every unit
+    infos = [_band_info(dataset, i, waves=not (native and "wavelength" in domains.get("ENVI", {}))) for i in indexes]
+    if native:  # not from IMAGERY, which GDAL fills from the header with three decimals
         said = envi.apply_domain(infos, domains.get("ENVI", {}), native=True)
         tags = {k: v for k, v in tags.items() if not re.fullmatch(r"Band_\d+|wavelength_units", k)}
-    for info, index in zip(infos, indexes, strict=True):
-        _apply_imagery(info, dataset.tags(index, ns="IMAGERY"))
-    if not native and "ENVI" in domains:
-        said += envi.apply_domain(infos, domains["ENVI"], native=False)
+    else:
+        for info, index in zip(infos, indexes, strict=True):
+            _apply_imagery(info, dataset.tags(index, ns="IMAGERY"))
+        said = envi.apply_domain(infos, domains.get("ENVI", {}), native=False)
     _apply_dataset_lists(infos, tags)
     for info in infos:
         _apply_description(info)
 
     dtype = str(np.result_type(*(np.dtype(dataset.dtypes[i - 1]) for i in indexes)))
     nodata = tuple(dataset.nodatavals[i - 1] for i in indexes)
+    raw = envi.raw_layout(Path(path)) if native and mask >= 0 and os.path.isfile(path) else None
+    if raw is not None and raw.shape != (dataset.count, dataset.height, dataset.width):
+        raw = None
     source = Source(
         path=path,
         shape=(len(indexes), dataset.height, dataset.width),
@@ -128,6 +131,7 @@ def _header_of(dataset: Any, path: str, driver: str | None) -> Header:
         mask=mask,
         driver=driver,
         stamp=stamp(path),
+        raw=raw,
     )
     if not dataset.crs and dataset.gcps[0]:
         said.append("ground control points instead of a grid; gdalwarp makes one.")
@@ -152,9 +156,11 @@ def _keep_domain(name: str) -> bool:
     return name not in _DRIVER_DOMAINS and not name.startswith("xml:")
 
 
-def _band_info(dataset: Any, index: int) -> BandInfo:
+def _band_info(dataset: Any, index: int, waves: bool) -> BandInfo:
     tags = dataset.tags(index)
     known = {k.lower(): v for k, v in tags.items() if k.lower() in _COORD_TAGS}
+    if not waves:
+        known.pop("wavelength", None)
     units = known.get("wavelength_units", known.get("wavelength_unit", ""))
     wave, width = _number(known.get("wavelength")), _number(known.get("fwhm"))
     info = BandInfo(
@@ -191,10 +197,11 @@ def _flag(text: str | None) -> bool | None:
 
 def _apply_imagery(info: BandInfo, tags: Mapping[str, str]) -> None:
     """GDAL's IMAGERY domain: CENTRAL_WAVELENGTH_UM and FWHM_UM."""
-    if not math.isfinite(info.wavelength):
-        info.wavelength = 1e3 * _number(tags.get("CENTRAL_WAVELENGTH_UM"))
-    if not math.isfinite(info.fwhm):
-        info.fwhm = 1e3 * _number(tags.get("FWHM_UM"))
+    wave, width = _number(tags.get("CENTRAL_WAVELENGTH_UM")), _number(tags.get("FWHM_UM"))
+    if not math.isfinite(info.wavelength) and wave > 0:
+        info.wavelength = 1e3 * wave
+    if not math.isfinite(info.fwhm) and width > 0:
+        info.fwhm = 1e3 * width
 
 
 def _apply_dataset_lists(infos: Sequence[BandInfo], tags: Mapping[str, str]) -> None:
@@ -222,7 +229,7 @@ def _why_not(path: str, error: Exception) -> str:
         return f"{path} may not be read; check its permissions."
     with open(file, "rb") as stream:
         head = stream.read(512)
-    if _tiff_layout(head) is not None:
+    if tiff_layout(head) is not None:
         return f"{path} is a TIFF that is truncated or damaged; copy or download it again ({detail})."
     if head.startswith((b"\x89HDF", b"CDF\x01", b"CDF\x02")):
         return (
@@ -233,77 +240,3 @@ def _why_not(path: str, error: Exception) -> str:
     if file.suffix.lower() in (".bsq", ".bil", ".bip", ".img", ".dat", ".raw", ""):
         return f"{path} has no header: an ENVI file needs {file.stem}.hdr beside it."
     return f"{path} is not a raster that can be read ({detail})."
-
-
-def _tiff_layout(head: bytes) -> tuple[str, bool] | None:
-    """(byte order, BigTIFF) of a TIFF's first bytes, else None."""
-    order = {b"II": "<", b"MM": ">"}.get(head[:2])
-    if order is None or len(head) < 16:
-        return None
-    version = struct.unpack_from(order + "H", head, 2)[0]
-    return (order, version == 43) if version in (42, 43) else None
-
-
-#: TIFF field types: size in bytes and struct code of the integers that offsets and counts come in
-_FIELD = {3: (2, "H"), 4: (4, "I"), 16: (8, "Q")}
-#: tiles looked at when a file has more: the last ones written lie at its end
-_TILES_CHECKED = 1 << 21
-
-
-def check_complete(path: Path) -> None:
-    """Compare a TIFF's size with where its tiles or strips end, from the first directory alone.
-
-    Raises
-    ------
-    SceneReadError
-        Tiles lie beyond the end of the file.
-    """
-    size = path.stat().st_size
-    with open(path, "rb") as file:
-        layout = _tiff_layout(file.read(16))
-        if layout is None:
-            return
-        order, big = layout
-        file.seek(8 if big else 4)
-        start = struct.unpack(order + ("Q" if big else "I"), file.read(8 if big else 4))[0]
-        file.seek(start)
-        number = struct.unpack(order + ("Q" if big else "H"), file.read(8 if big else 2))[0]
-        entry, inline = (20, 8) if big else (12, 4)
-        table = file.read(number * entry)
-        fields = {}
-        for i in range(number):
-            tag, kind, count = struct.unpack_from(order + ("HHQ" if big else "HHI"), table, i * entry)
-            at = i * entry + (12 if big else 8)
-            fields[tag] = (kind, count, table[at : at + inline])
-
-        def values(tag: int) -> np.ndarray:
-            kind, count, raw = fields[tag]
-            width, code = _FIELD[kind]
-            if width * count <= inline:
-                return np.frombuffer(raw[: width * count], order + code).astype(np.int64)
-            first = max(0, count - _TILES_CHECKED)
-            file.seek(struct.unpack(order + ("Q" if big else "I"), raw)[0] + first * width)
-            return np.frombuffer(file.read((count - first) * width), order + code).astype(np.int64)
-
-        tiled = 324 in fields
-        offsets, counts = (324, 325) if tiled else (273, 279)
-        if (
-            offsets not in fields
-            or counts not in fields
-            or not {fields[t][0] for t in (offsets, counts)} <= set(_FIELD)
-        ):
-            return
-        begin, length = values(offsets), values(counts)
-    if begin.size != length.size or not begin.size:
-        return
-    # strips without compression: some writers give the last, shorter one the length of a full strip
-    ends = begin + length if tiled or 259 not in fields or _short(fields[259][2], order) != 1 else begin + 1
-    end = int(ends[begin > 0].max(initial=0))
-    if end > size:
-        raise SceneReadError(
-            f"{path} is truncated: it has {size} bytes, its pixels reach to byte {end}; copy or download it again."
-        )
-
-
-def _short(raw: bytes, order: str) -> int:
-    return int(struct.unpack_from(order + "H", raw)[0])

@@ -81,7 +81,13 @@ def identify(
     if table is None:
         table = guess_sensor(texts)
     if not lacking:
-        if table is None or (not written and not _agree(waves, table)):
+        if table is None:
+            return ""
+        if not written and not _agree(waves, table):
+            say(
+                f"{name}: its name or tags speak of {table.name}, but its wavelengths are not that sensor's; "
+                f"taken as unknown (--sensor {table.name} insists)."
+            )
             return ""
         _fill(infos, match_wavelengths(waves, table))
         return str(table.name)

@@ -21,6 +21,7 @@ from xarray.core import indexing
 
 from hsgeo.errors import SceneReadError
 
+from .raw import RawLayout
 from .window import Window
 
 #: bytes that one strided read may hold besides its result
@@ -109,6 +110,8 @@ class Source:
         Stored value that means no data, one for each band.
     mask : int
         0 no mask; -1 the dataset's mask band; n > 0 band n is zero where there is no data (alpha band).
+    raw : RawLayout, optional
+        The samples lie uncompressed in the file and are read without GDAL.
     """
 
     path: str
@@ -121,6 +124,7 @@ class Source:
     mask: int = 0
     driver: str | None = None
     stamp: tuple[int, int] = (0, 0)
+    raw: RawLayout | None = None
 
     @property
     def dtype(self) -> np.dtype:
@@ -135,16 +139,26 @@ class Source:
         SceneReadError
             The file cannot be read there: damaged, truncated or gone.
         """
+        height, width = window.shape
+        if not len(bands) or not height or not width:
+            return np.empty((len(bands), height, width), self.dtype)
+        numbers = [self.indexes[b] for b in bands]
+        if self.raw is not None:
+            wanted = [n - 1 for n in ([*numbers, self.mask] if self.mask > 0 else numbers)]
+            stored = self.raw.read(self.path, wanted, window)
+            return self._physical(stored[: len(bands)], stored[-1] if self.mask > 0 else None, bands)
+        return self._physical(*self._read_gdal(numbers, window), bands)
+
+    def _read_gdal(self, numbers: list[int], window: Window) -> tuple[np.ndarray, np.ndarray | None]:
+        """Stored values of GDAL's bands and, where there is a mask, its values."""
         from rasterio.errors import RasterioError
         from rasterio.windows import Window as RasterioWindow
 
         height, width = window.shape
-        if not len(bands) or not height or not width:
-            return np.empty((len(bands), height, width), self.dtype)
         where = RasterioWindow(window.x0, window.y0, width, height)
         try:
             with _POOL.lend(self.path, self.driver) as dataset:
-                stored = dataset.read([self.indexes[b] for b in bands], window=where)
+                stored = dataset.read(numbers, window=where)
                 if self.mask < 0:
                     valid = dataset.dataset_mask(window=where)
                 elif self.mask:
@@ -157,7 +171,7 @@ class Source:
                 f"{self.path}: rows {window.y0}-{window.y1 - 1} cannot be read, the file is damaged or incomplete; "
                 f"copy or download it again ({detail})."
             ) from error
-        return self._physical(stored, valid, bands)
+        return stored, valid
 
     def _physical(self, stored: np.ndarray, valid: np.ndarray | None, bands: Sequence[int]) -> np.ndarray:
         values = stored.astype(self.dtype, copy=False)
