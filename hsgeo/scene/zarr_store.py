@@ -1,0 +1,316 @@
+"""Scenes in zarr (format 3): stored values in one array, the grid and everything per band as coordinates.
+
+Where all bands share scale and offset the array carries them as CF attributes, and ``xarray.open_zarr`` alone gives
+physical values; where they differ it gives stored values, and the coordinates ``scale`` and ``offset`` lead to
+physical ones. `open_zarr_scene` gives a scene in both cases.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from affine import Affine
+from odc.geo.geobox import GeoBox
+from odc.geo.xr import xr_coords
+from xarray.core.indexing import LazilyIndexedArray
+
+from hsgeo.errors import ParameterError, SceneReadError
+
+from .encode import decode
+from .lazy import LazyArray, float_type, plan_chunks
+from .metadata import Metadata
+from .model import BAND_COORDS, make_scene
+from .staging import require_space
+from .window import Window
+
+NAME = "scene"
+#: pixels and bytes of a chunk
+CHUNK_SIDE = 256
+CHUNK_BYTES = 8 << 20
+#: windows in which a store is written; a multiple of any chunk's side
+_UNIT = 512
+_UNITS = {"wavelength": "nm", "fwhm": "nm"}
+
+
+class ZarrSink:
+    """A zarr store that is being written, in a folder of its own.
+
+    Parameters
+    ----------
+    folder : path
+        Where the store is written under its final name.
+    target : path
+        Where it will be, for messages.
+    meta : Metadata
+    creation : mapping
+        ``CHUNK`` (pixels a side), ``LEVEL`` (of zstd).
+    name : str
+        Of the variable.
+
+    Attributes
+    ----------
+    block : (rows, columns)
+        Windows given to `write` start at multiples of it, so that each chunk is written once.
+    """
+
+    def __init__(self, folder: Path, target: Path, meta: Metadata, creation: Mapping[str, Any]) -> None:
+        import zarr
+        from zarr.codecs import BloscCodec
+
+        side, level = _options(target, creation)
+        self.meta, self.path = meta, folder / target.name
+        self.needed = meta.nbytes
+        unit = side * max(1, _UNIT // side)
+        self.block = (unit, unit)
+        count, height, width = meta.shape
+        deep = max(1, CHUNK_BYTES // (side * side * meta.dtype.itemsize))
+        chunk = (-(-count // -(-count // deep)), min(side, height), min(side, width))
+        self._group = zarr.create_group(self.path, zarr_format=3, attributes={"Conventions": "CF-1.8"})
+        self._array = self._group.create_array(
+            NAME,
+            shape=meta.shape,
+            chunks=chunk,
+            dtype=meta.dtype,
+            fill_value=0 if meta.nodata is None else _fill(meta.nodata, meta.dtype),
+            compressors=BloscCodec(cname="zstd", clevel=level, shuffle="shuffle"),
+            dimension_names=("band", "y", "x"),
+            attributes=array_attributes(meta),
+        )
+        self._write_coordinates()
+
+    def _write_coordinates(self) -> None:
+        meta = self.meta
+        tags = [{k: v for k, v in extra.items()} for extra in meta.extra]
+        import json
+
+        for key in ("band", *BAND_COORDS):
+            values = meta.columns[key]
+            if key == "band_tags":
+                values = np.array([json.dumps(t) for t in tags])
+            self._coordinate(key, values, ("band",), {"units": _UNITS[key]} if key in _UNITS else {})
+        grid = xr_coords(
+            GeoBox(meta.shape[1:], meta.transform, meta.crs or None), crs_coord_name="spatial_ref", dims=("y", "x")
+        )
+        for key, coordinate in grid.items():
+            self._coordinate(str(key), coordinate.values, tuple(map(str, coordinate.dims)), dict(coordinate.attrs))
+
+    def _coordinate(self, name: str, values: np.ndarray, dims: tuple[str, ...], attrs: Mapping[str, Any]) -> None:
+        if values.dtype.kind == "U":
+            array = self._group.create_array(
+                name, shape=values.shape, dtype="string", dimension_names=dims, attributes=dict(attrs)
+            )
+            array[...] = values.astype(object)
+        else:
+            array = self._group.create_array(
+                name, shape=values.shape, dtype=values.dtype, dimension_names=dims or None, attributes=dict(attrs)
+            )
+            array[...] = values
+
+    def write(self, raw: np.ndarray, window: Window) -> None:
+        """All bands of one window."""
+        require_space(self.path, raw.nbytes, self.needed)
+        self._array[(slice(None), *window.slices)] = raw
+
+    def finish(self, nodata: float | None) -> None:
+        """Complete the attributes and gather the metadata in one place, for a quick opening."""
+        import zarr
+
+        if nodata is not None and nodata != self.meta.nodata:
+            self._array.update_attributes(array_attributes(self.meta.with_nodata(nodata)))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Consolidated metadata")
+            zarr.consolidate_metadata(self.path)
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+
+def _options(target: Path, creation: Mapping[str, Any]) -> tuple[int, int]:
+    known = {"CHUNK": CHUNK_SIDE, "LEVEL": 3}
+    for key, text in creation.items():
+        if key.upper() not in known:
+            raise ParameterError(f"--co {key}: {target} is zarr, which knows CHUNK and LEVEL only.")
+        try:
+            known[key.upper()] = int(text)
+        except ValueError:
+            raise ParameterError(f"--co {key}={text}: a whole number.") from None
+    if known["CHUNK"] < 1 or not 0 <= known["LEVEL"] <= 9:
+        raise ParameterError("--co: CHUNK is at least 1, LEVEL 0 to 9.")
+    return known["CHUNK"], known["LEVEL"]
+
+
+def array_attributes(meta: Metadata) -> dict[str, Any]:
+    """The attributes of the array: those of the scene, and CF's for whoever opens it with xarray alone."""
+    scale, offset, units = meta["scale"], meta["offset"], set(meta["units"])
+    attrs: dict[str, Any] = {
+        "dtype": meta.dtype.name,
+        "nodata": _json_number(meta.nodata),
+        "sensor": meta.sensor,
+        "tags": dict(meta.tags),
+        "domains": {k: dict(v) for k, v in meta.domains.items()},
+        "grid_mapping": "spatial_ref",
+        "coordinates": " ".join(BAND_COORDS),
+    }
+    if len(set(scale)) == 1 and len(set(offset)) == 1:
+        if scale[0] != 1:
+            attrs["scale_factor"] = scale[0]
+        if offset[0] != 0:
+            attrs["add_offset"] = offset[0]
+    else:
+        attrs["comment"] = "stored values; physical = stored * scale + offset, which are coordinates along band"
+    if meta.nodata is not None and math.isfinite(meta.nodata):
+        attrs["_FillValue"] = _fill(meta.nodata, meta.dtype)
+    if len(units) == 1 and (unit := units.pop()):
+        attrs["units"] = unit
+    return attrs
+
+
+def _fill(nodata: float, dtype: np.dtype) -> Any:
+    return float(nodata) if dtype.kind == "f" else min(max(int(nodata), np.iinfo(dtype).min), np.iinfo(dtype).max)
+
+
+def _json_number(value: float | None) -> Any:
+    return value if value is None or math.isfinite(value) else repr(value)
+
+
+@dataclass(frozen=True)
+class ZarrArray(LazyArray):
+    """Physical values of a store's array, read window by window; holds a path, so it can be pickled."""
+
+    path: str
+    stored: str
+    shape: tuple[int, int, int]
+    scale: tuple[float, ...]
+    offset: tuple[float, ...]
+    nodata: float | None
+    dtype: np.dtype = field(init=False)
+    _open: list[Any] = field(init=False, repr=False, compare=False, default_factory=list)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "dtype", float_type(self.stored))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_open": []}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+
+    def _array(self) -> Any:
+        import zarr
+
+        if not self._open:
+            self._open.append(zarr.open_array(self.path, path=NAME, mode="r"))
+        return self._open[0]
+
+    def _block(self, bands: np.ndarray, rows: np.ndarray, cols: np.ndarray) -> np.ndarray:
+        if not bands.size or not rows.size or not cols.size:
+            return np.empty((bands.size, rows.size, cols.size), self.dtype)
+        spans = [(int(i.min()), int(i.max()) + 1) for i in (bands, rows, cols)]
+        try:
+            raw = self._array()[tuple(slice(*span) for span in spans)]
+        except Exception as error:
+            raise SceneReadError(
+                f"{self.path} cannot be read, the store is damaged or incomplete ({error})."
+            ) from error
+        for axis, (index, span) in enumerate(zip((bands, rows, cols), spans, strict=True)):
+            if index.size != span[1] - span[0] or (np.diff(index) != 1).any():
+                raw = np.take(raw, index - span[0], axis=axis)
+        scale, offset = (np.array(v)[bands] for v in (self.scale, self.offset))
+        return decode(np.asarray(raw), scale, offset, self.nodata)
+
+
+def open_zarr_scene(path: str | os.PathLike[str], chunks: Any = "auto") -> xr.DataArray:
+    """Open a zarr store that `write_scene` made; only its metadata is read.
+
+    Parameters
+    ----------
+    path : path
+    chunks : "auto", None or mapping
+        As in `open_scene`.
+
+    Returns
+    -------
+    scene (band, y, x)
+
+    Raises
+    ------
+    SceneReadError
+        Not such a store.
+    """
+    text = os.fspath(path)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Consolidated metadata")
+            warnings.filterwarnings("ignore", message="Failed to open Zarr store with consolidated")
+            store = xr.open_zarr(text, chunks=None, mask_and_scale=False, decode_times=False, decode_coords="all")
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise SceneReadError(f"{text} is not a zarr store that can be read ({reason}).") from error
+    with store:
+        variable = _variable(store, text)
+        columns = {k: store[k].values.tolist() for k in ("band", *BAND_COORDS) if k in store.variables}
+        bare = _attributes(variable, text)
+        scale, offset = _scaling(variable, columns)
+        shape = tuple(int(n) for n in variable.shape)
+        array = ZarrArray(text, variable.dtype.name, shape, scale, offset, bare["nodata"])
+        chunk = variable.encoding.get("preferred_chunks", {})
+        box = _geobox(store, variable, text)
+    scene = make_scene(LazilyIndexedArray(array), box, attrs=bare, **{**columns, "scale": scale, "offset": offset})
+    block = int(chunk.get("y", CHUNK_SIDE)), int(chunk.get("x", CHUNK_SIDE))
+    plan = plan_chunks(array.shape, block, scene.dtype.itemsize)
+    scene.encoding["preferred_chunks"] = dict(zip(("band", "y", "x"), (max(c) for c in plan), strict=True))
+    if chunks is None:
+        return scene
+    return scene.chunk(dict(zip(("band", "y", "x"), plan, strict=True)) if chunks == "auto" else chunks)
+
+
+def _variable(store: xr.Dataset, path: str) -> xr.DataArray:
+    if NAME in store and store[NAME].dims == ("band", "y", "x") and "wavelength" in store.coords:
+        return store[NAME]
+    listed = ", ".join(f"{k} ({', '.join(map(str, v.dims))})" for k, v in store.data_vars.items()) or "nothing"
+    raise SceneReadError(f"{path} is not a scene that hsgeo wrote: it holds {listed}; write it with hsgeo convert.")
+
+
+def _attributes(variable: xr.DataArray, path: str) -> dict[str, Any]:
+    attrs = variable.attrs
+    nodata = attrs.get("nodata")
+    return {
+        "dtype": variable.dtype.name,
+        "nodata": None if nodata is None else float(nodata),
+        "sensor": attrs.get("sensor", ""),
+        "tags": dict(attrs.get("tags", {})),
+        "domains": {k: dict(v) for k, v in attrs.get("domains", {}).items()},
+        "source": path,
+        "driver": "zarr",
+    }
+
+
+def _scaling(variable: xr.DataArray, columns: Mapping[str, list[Any]]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    count = variable.sizes["band"]
+    pairs = (("scale", "scale_factor", 1.0), ("offset", "add_offset", 0.0))
+    scale, offset = (
+        tuple(float(v) for v in np.broadcast_to(columns.get(own, variable.attrs.get(cf, default)), (count,)))
+        for own, cf, default in pairs
+    )
+    return scale, offset
+
+
+def _geobox(store: xr.Dataset, variable: xr.DataArray, path: str) -> GeoBox:
+    """The grid: exactly as written from the affine beside the CRS, otherwise from the coordinates."""
+    reference = store["spatial_ref"].attrs if "spatial_ref" in store.variables else {}
+    numbers = str(reference.get("GeoTransform", "")).split()
+    if len(numbers) == 6:
+        affine = Affine.from_gdal(*(float(n) for n in numbers))
+        return GeoBox(variable.shape[1:], affine, reference.get("crs_wkt") or None)
+    box = variable.odc.geobox
+    if not isinstance(box, GeoBox):
+        raise SceneReadError(f"{path}: the store has no regular grid of pixels.")
+    return box
