@@ -27,11 +27,12 @@ from .staging import disk_full, require_space
 from .window import Window
 
 _DATA_TYPE = {
-    "uint8": 1, "int16": 2, "int32": 3, "float32": 4, "float64": 5, "uint16": 12, "uint32": 13, "int64": 14, "uint64": 15,
+    "uint8": 1, "int16": 2, "int32": 3, "float32": 4, "float64": 5,
+    "uint16": 12, "uint32": 13, "int64": 14, "uint64": 15,
 }  # fmt: skip
 #: keys that the header writes itself, so that they are not repeated from the ENVI domain
 _OWN_KEYS = {"description", "bands", "wavelength", "wavelength_units", "fwhm", "bbl", "band_names", "sensor_type"}
-#: bytes of zeros written at once where a file system cannot reserve space
+#: bytes brought into the order of the file at once
 _PIECE = 16 << 20
 
 
@@ -105,7 +106,7 @@ class EnviSink:
                 self._put(piece, at)
 
     def _put(self, piece: np.ndarray, sample: int) -> None:
-        view = memoryview(piece).cast("B")
+        view = memoryview(piece).cast("B")  # type: ignore[arg-type]
         at = sample * piece.itemsize
         while view:
             done = os.pwrite(self._file, view, at)
@@ -242,12 +243,11 @@ def _radiometry(meta: Metadata) -> dict[str, str]:
     if any(s != 1 for s in scale) or any(o != 0 for o in offset):
         keys["data gain values"] = envi_list(scale)
         keys["data offset values"] = envi_list(offset)
-        # ENVI divides by this factor; only where it says the same as the gains
+        # ENVI divides by this factor; it stands only where it says the same as the gains
         factor = 1 / scale[0] if scale[0] > 0 else 0.0
-        whole = round(factor)
-        if len(set(scale)) == 1 and not any(offset) and whole > 1 and math.isclose(factor, whole, rel_tol=1e-9):
-            if units <= {"", "1", "reflectance", "Reflectance"}:
-                keys["reflectance scale factor"] = str(whole)
+        same = len(set(scale)) == 1 and not any(offset) and units <= {"", "1", "reflectance", "Reflectance"}
+        if same and round(factor) > 1 and math.isclose(factor, round(factor), rel_tol=1e-9):
+            keys["reflectance scale factor"] = str(round(factor))
     if len(units) == 1 and (unit := envi_text(units.pop())):
         keys["data units"] = unit
     return keys

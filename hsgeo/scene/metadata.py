@@ -192,7 +192,7 @@ def describe(
 
 def _columns(scene: xr.DataArray, pixel: float) -> dict[str, np.ndarray]:
     count = scene.sizes["band"]
-    columns = {}
+    columns: dict[str, np.ndarray] = {}
     for key, (kind, default) in {"band": (int, 0), **BAND_COORDS}.items():
         if key == "band" and key not in scene.coords:
             values = np.arange(1, count + 1)
@@ -302,19 +302,15 @@ def envi_text(text: str) -> str:
 
 def pack(meta: Metadata) -> str:
     """What an ENVI header has no key for, as one line of JSON in which braces and per cent signs are escaped."""
-    bands = []
-    for i in range(meta.count):
-        known = {
-            k: v for k, v in meta.band_tags(i).items() if k not in ("wavelength", "wavelength_units", "fwhm", "bbl")
-        }
-        name, units = meta["band_name"][i], meta["units"][i]
-        bands.append(
-            {
-                "tags": known,
-                **({"name": name} if name != envi_text(name) else {}),
-                **({"units": units} if units else {}),
-            }
-        )
+    bands: list[dict[str, Any]] = []
+    said = {"wavelength", "wavelength_units", "fwhm", "bbl"}
+    for i, (name, units) in enumerate(zip(meta["band_name"], meta["units"], strict=True)):
+        band: dict[str, Any] = {"tags": {k: v for k, v in meta.band_tags(i).items() if k not in said}}
+        if name != envi_text(name):
+            band["name"] = name
+        if units:
+            band["units"] = units
+        bands.append(band)
     content = {
         "tags": meta.dataset_tags(),
         "domains": {k: v for k, v in meta.domains.items() if k != "ENVI"},

@@ -24,7 +24,7 @@ except ImportError:  # Windows: leftovers of killed processes stay
 
 #: files that GDAL reads together with a raster of that name
 SIDECARS = (".aux.xml", ".ovr", ".msk", ".ovr.aux.xml", ".msk.ovr")
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_FULL = {errno.ENOSPC, errno.EDQUOT}
 _LOCK = "lock"
 
 
@@ -166,8 +166,12 @@ def write_errors(path: Path, needed: int) -> Iterator[None]:
     except HsgeoError:
         raise
     except OSError as error:  # RasterioIOError is one of them
-        if error.errno in _FULL or _mentions_full(error) or _nearly_full(path):
+        if error.errno in _FULL or _mentions(error, "No space left", "quota exceeded") or _nearly_full(path):
             raise disk_full(path, needed) from error
+        if error.errno == errno.EFBIG or _mentions(error, "File too large"):
+            raise OutputWriteError(
+                f"{path} becomes larger than its disk or the limit on file sizes allows; choose another folder."
+            ) from error
         if error.errno is None and not isinstance(error, RasterioError):
             raise
         raise OutputWriteError(f"{path} cannot be written ({_reason(error)}).") from error
@@ -175,9 +179,9 @@ def write_errors(path: Path, needed: int) -> Iterator[None]:
         raise OutputWriteError(f"{path} cannot be written ({_reason(error)}).") from error
 
 
-def _mentions_full(error: BaseException | None) -> bool:
+def _mentions(error: BaseException | None, *texts: str) -> bool:
     while error is not None:
-        if "No space left" in str(error) or "File too large" in str(error) or "quota exceeded" in str(error):
+        if any(text in str(error) for text in texts):
             return True
         error = error.__cause__ or error.__context__
     return False

@@ -343,7 +343,7 @@ class _Coder(_Raw):
     def _check_range(self, values: np.ndarray) -> None:
         """Fractions that would all become 0 or 1 are a mistake, seen in the first window that holds a number."""
         largest = np.fmax.reduce(np.abs(values), axis=None, initial=0.0)
-        if 0 < largest:
+        if largest > 0:
             self.unsure = False
         if 0 < largest <= 2 and not (values[np.isfinite(values)] % 1 == 0).all():
             raise ParameterError(

@@ -7,6 +7,7 @@ physical ones. `open_zarr_scene` gives a scene in both cases.
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import warnings
@@ -88,19 +89,16 @@ class ZarrSink:
 
     def _write_coordinates(self) -> None:
         meta = self.meta
-        tags = [{k: v for k, v in extra.items()} for extra in meta.extra]
-        import json
-
         for key in ("band", *BAND_COORDS):
             values = meta.columns[key]
             if key == "band_tags":
-                values = np.array([json.dumps(t) for t in tags])
+                values = np.array([json.dumps(dict(extra)) for extra in meta.extra])
             self._coordinate(key, values, ("band",), {"units": _UNITS[key]} if key in _UNITS else {})
         grid = xr_coords(
             GeoBox(meta.shape[1:], meta.transform, meta.crs or None), crs_coord_name="spatial_ref", dims=("y", "x")
         )
-        for key, coordinate in grid.items():
-            self._coordinate(str(key), coordinate.values, tuple(map(str, coordinate.dims)), dict(coordinate.attrs))
+        for name, coordinate in grid.items():
+            self._coordinate(str(name), coordinate.values, tuple(map(str, coordinate.dims)), dict(coordinate.attrs))
 
     def _coordinate(self, name: str, values: np.ndarray, dims: tuple[str, ...], attrs: Mapping[str, Any]) -> None:
         if values.dtype.kind == "U":
@@ -157,7 +155,7 @@ def array_attributes(meta: Metadata) -> dict[str, Any]:
         "tags": dict(meta.tags),
         "domains": {k: dict(v) for k, v in meta.domains.items()},
         "grid_mapping": "spatial_ref",
-        "coordinates": " ".join(BAND_COORDS),
+        "coordinates": " ".join([*BAND_COORDS, "spatial_ref"]),
     }
     if len(set(scale)) == 1 and len(set(offset)) == 1:
         if scale[0] != 1:
@@ -217,9 +215,7 @@ class ZarrArray(LazyArray):
         try:
             raw = self._array()[tuple(slice(*span) for span in spans)]
         except Exception as error:
-            raise SceneReadError(
-                f"{self.path} cannot be read, the store is damaged or incomplete ({error})."
-            ) from error
+            raise SceneReadError(f"{self.path} cannot be read: a chunk is damaged or missing ({error}).") from error
         for axis, (index, span) in enumerate(zip((bands, rows, cols), spans, strict=True)):
             if index.size != span[1] - span[0] or (np.diff(index) != 1).any():
                 raw = np.take(raw, index - span[0], axis=axis)
@@ -259,8 +255,8 @@ def open_zarr_scene(path: str | os.PathLike[str], chunks: Any = "auto") -> xr.Da
         columns = {k: store[k].values.tolist() for k in ("band", *BAND_COORDS) if k in store.variables}
         bare = _attributes(variable, text)
         scale, offset = _scaling(variable, columns)
-        shape = tuple(int(n) for n in variable.shape)
-        array = ZarrArray(text, variable.dtype.name, shape, scale, offset, bare["nodata"])
+        count, height, width = (int(n) for n in variable.shape)
+        array = ZarrArray(text, variable.dtype.name, (count, height, width), scale, offset, bare["nodata"])
         chunk = variable.encoding.get("preferred_chunks", {})
         box = _geobox(store, variable, text)
     scene = make_scene(LazilyIndexedArray(array), box, attrs=bare, **{**columns, "scale": scale, "offset": offset})
@@ -309,7 +305,7 @@ def _geobox(store: xr.Dataset, variable: xr.DataArray, path: str) -> GeoBox:
     numbers = str(reference.get("GeoTransform", "")).split()
     if len(numbers) == 6:
         affine = Affine.from_gdal(*(float(n) for n in numbers))
-        return GeoBox(variable.shape[1:], affine, reference.get("crs_wkt") or None)
+        return GeoBox((variable.sizes["y"], variable.sizes["x"]), affine, reference.get("crs_wkt") or None)
     box = variable.odc.geobox
     if not isinstance(box, GeoBox):
         raise SceneReadError(f"{path}: the store has no regular grid of pixels.")
