@@ -246,27 +246,38 @@ class _Plan:
             return delayed(_blurred)(self._cut(tile.reach), tile.rows, tile.columns), tile.coarse, self.bands
         return delayed(_seen)(self._cut(tile.fine), self.response), tile.fine, len(self.response)
 
-    def power(self, which: str) -> float:
-        """Mean square of the valid values of an image's good bands, by one pass over the scene."""
-        select = self.good if which == "hsi" else np.ones(len(self.response), bool)
-        sums = [delayed(_squares)(self._task(which, tile)[0], select) for _, _, tile in self._tiles()]
-        total, count = np.sum(dask.compute(*sums), axis=0)
-        return float(total / count) if count else 0.0
+    def powers(self) -> tuple[float, float]:
+        """Mean squares of the valid values of both images, bad bands left out, by one pass over the scene."""
+        sums = []
+        for _, _, tile in self._tiles():
+            inner = tile.fine.within(tile.reach)
+            sums.append(
+                delayed(_squares)(self._cut(tile.reach), tile.rows, tile.columns, self.response, inner, self.good)
+            )
+        total, count = np.sum(dask.compute(*sums), axis=0).T
+        hsi, msi = np.divide(total, count, out=np.zeros(2), where=count > 0).tolist()
+        return hsi, msi
 
 
 def _noise_levels(plan: _Plan, snr_hsi: float | None, snr_msi: float | None) -> tuple[float, float]:
-    levels = []
-    for which, snr in (("hsi", snr_hsi), ("msi", snr_msi)):
+    wanted = []
+    for name, snr in (("HSI", snr_hsi), ("MSI", snr_msi)):
         if snr is not None and np.isnan(snr):
-            raise ParameterError(f"the signal-to-noise ratio of the {which.upper()} is a number of dB, not {snr}.")
-        levels.append(0.0 if snr is None or snr == np.inf else sqrt(plan.power(which) / 10 ** (snr / 10)))
-    return levels[0], levels[1]
+            raise ParameterError(f"the signal-to-noise ratio of the {name} is a number of dB, not {snr}.")
+        wanted.append(np.inf if snr is None else snr)
+    if min(wanted) == np.inf:
+        return 0.0, 0.0
+    hsi, msi = (sqrt(power / 10 ** (snr / 10)) for power, snr in zip(plan.powers(), wanted, strict=True))
+    return hsi, msi
 
 
-def _squares(values: np.ndarray, select: np.ndarray) -> np.ndarray:
-    """[sum of squares, number] of the finite values of the selected bands."""
-    kept = values[select].astype(np.float64)
-    return np.array([np.nansum(kept**2), np.isfinite(kept).sum()])
+def _squares(
+    values: np.ndarray, rows: np.ndarray, columns: np.ndarray, response: np.ndarray, inner: Window, good: np.ndarray
+) -> np.ndarray:
+    """[[sum of squares, number]] of the finite values of the hyperspectral and the multispectral image of a tile."""
+    y, x = inner.slices
+    images = (_blurred(values[good], rows, columns), _seen(values[:, y, x], response))
+    return np.array([[np.nansum(image.astype(np.float64) ** 2), np.isfinite(image).sum()] for image in images])
 
 
 def _normalised(values: np.ndarray, apply: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
