@@ -110,7 +110,8 @@ def choose_tile(
     shape : (height, width), optional
         Of the output: no tile larger than it is needed.
     tasks : int
-        Tasks that run at a time; each is taken to be a process of its own, with `base` bytes of its own.
+        Tasks that run at a time. Several are taken to be processes, each with `base` bytes of its own, beside the
+        one that leads them.
     base : int
         Resident bytes of a process before its first tile.
     largest : int
@@ -128,14 +129,14 @@ def choose_tile(
         Not even the smallest tile fits; the message says what would be enough.
     """
     total = parse_size(limit) if limit is not None else min(available_memory() // 2, 4 << 30)
-    share = total / max(1, tasks)
-    # a limit below the base is not to be held; then a quarter of it goes to the tile
-    room = max(share - base, share / 4)
+    processes = tasks + 1 if tasks > 1 else 1
+    # a limit near the base is not to be held; then a quarter of it goes to the tiles
+    room = max(total - base * processes, total / 4) / max(1, tasks)
     edge = math.isqrt(int(room / bytes_per_pixel)) - 2 * halo
     smallest = max(multiple, min(16, largest) // multiple * multiple)
     if edge < smallest:
-        least = (smallest + 2 * halo) ** 2 * bytes_per_pixel
-        needed = min(4 * least, least + base) * max(1, tasks)
+        least = (smallest + 2 * halo) ** 2 * bytes_per_pixel * max(1, tasks)
+        needed = min(4 * least, least + base * processes)
         raise ParameterError(
             f"--memory {format_size(total)} is too little for the smallest tile, {smallest} pixels with a halo of "
             f"{halo}; give at least {format_size(1.01 * needed)}."

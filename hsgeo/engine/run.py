@@ -99,7 +99,8 @@ def run(
         ``crop`` or ``blend``.
     patch, overlap : int
         Mode ``blend``: edge of a patch, and what neighbours share at least (a quarter of the patch when None), in
-        pixels. The patches lie on one grid over the whole output: the result does not depend on the tile size.
+        pixels. The patches lie on one grid over the whole output: the result does not depend on the tile size. A patch
+        across two blocks is computed for each; a tile of several times ``patch - overlap`` keeps that small.
     batch : int
         Mode ``blend``: patches per call.
     finish : callable, optional

@@ -17,6 +17,13 @@ from hsgeo.errors import HsgeoError, ParameterError
 
 from .jobs import IDENTITY, OUTPUTS, PLAN, Deadly, Environment, Ramp
 
+HERE: dict[str, Any] = {
+    "processes": False,
+    "protocol": "tcp",
+    "host": "127.0.0.1",
+    "dashboard_address": "127.0.0.1:0",
+}
+
 
 def go(path, work, **options):
     return run(work, PLAN, OUTPUTS, path / "store", **{"identity": IDENTITY, "devices": "cpu", **options})
