@@ -17,7 +17,7 @@ from hsgeo.errors import GridError, SceneReadError, SensorError
 from . import products
 from .bands import BandInfo
 from .geotiff import Header, read_header
-from .identify import identify
+from .identify import identify, native_gsds
 from .stack import AxisMap, Layer, StackArray
 
 _SUFFIXES = {".tif", ".tiff", ".jp2", ".vrt", ".img"}
@@ -93,6 +93,8 @@ def open_folder(folder: Path, sensor: str | None, say: Callable[[str], None]) ->
     fill = _complete(folder, kept, infos, ordered, name, say)
     geobox = _finest_grid(folder, ordered, say)
     layers = [_layer(header, geobox, file, info) for header, file, info in zip(ordered, kept, infos, strict=True)]
+    if name and geobox.crs is not None and geobox.crs.projected:
+        native_gsds(infos, name, abs(geobox.resolution.x), str(folder), say)
     array = StackArray(tuple(layers), (geobox.shape[0], geobox.shape[1]), None if fill is None else layers[fill])
     return array, _merged(kept, infos, ordered, geobox, name)
 

@@ -19,6 +19,7 @@ from hsgeo.errors import DataError, SceneReadError
 from . import envi
 from .bands import BandInfo, to_nanometres
 from .lazy import Source, stamp
+from .metadata import PACKED, unpack
 from .tiff import check_complete, tiff_layout
 
 #: metadata domains that GDAL makes up or that hold no key=value pairs
@@ -107,6 +108,7 @@ def _header_of(dataset: Any, path: str, driver: str | None) -> Header:
     if native:  # not from IMAGERY, which GDAL fills from the header with three decimals
         said = envi.apply_domain(infos, domains.get("ENVI", {}), native=True)
         tags = {k: v for k, v in tags.items() if not re.fullmatch(r"Band_\d+|wavelength_units", k)}
+        _apply_packed(infos, tags, domains)
     else:
         for info, index in zip(infos, indexes, strict=True):
             _apply_imagery(info, dataset.tags(index, ns="IMAGERY"))
@@ -179,6 +181,21 @@ def _band_info(dataset: Any, index: int, waves: bool) -> BandInfo:
     elif math.isfinite(width):
         info.fwhm = width
     return info
+
+
+def _apply_packed(infos: Sequence[BandInfo], tags: dict[str, str], domains: dict[str, dict[str, str]]) -> None:
+    """What hsgeo packed into an ENVI header because ENVI has no key for it."""
+    content = unpack(domains.get("ENVI", {}).pop(PACKED, "").strip("{} "))
+    tags.update(content.get("tags", {}))
+    domains.update(content.get("domains", {}))
+    bands = content.get("bands", [])
+    for info, band in zip(infos, bands if len(bands) == len(infos) else [], strict=False):
+        own = {k: str(v) for k, v in band.get("tags", {}).items()}
+        info.bad_reason = own.pop("bad_reason", info.bad_reason)
+        info.gsd = _number(own.pop("gsd", None))
+        info.tags.update(own)
+        info.name = band.get("name", info.name)
+        info.units = band.get("units", info.units)
 
 
 def _number(text: str | None) -> float:

@@ -163,7 +163,8 @@ def sensor_texts(path: str, header: Header) -> list[str]:
     envi_domain = header.domains.get("ENVI", {})
     sensor_type = envi_domain.get("sensor_type", "").strip("{} ")
     description = re.split(r"[\\/]", envi_domain.get("description", "").strip("{} \n"))[-1]
-    texts = [place.name, place.parent.name, *(v for v in header.tags.values() if len(v) < 200), description]
+    tags = [v for k, v in header.tags.items() if k != "HSGEO_PROVENANCE" and len(v) < 200]  # it names other files
+    texts = [place.name, place.parent.name, *tags, description]
     return [t for t in [*texts, "" if sensor_type.lower() == "unknown" else sensor_type] if t]
 
 

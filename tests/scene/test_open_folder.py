@@ -124,6 +124,14 @@ def test_stack_of_sentinel2_says_which_bands_are_coarse(tmp_path):
     assert native_bands(scene, 20).odc.geobox.affine == transform(20, 600020, 5700000)
 
 
+def test_folder_resampled_to_10_m_says_which_bands_are_coarse(tmp_path):
+    for name in ("B02", "B05", "B11"):
+        tif(tmp_path / f"S2A_{name}.tif", np.ones((1, 4, 4), "uint16"), transform(10))
+    scene = open_scene(tmp_path)
+    assert scene["gsd"].values.tolist() == [10, 20, 20]
+    assert json.loads(str(scene["band_tags"].values[1])) == {"gsd_origin": "0 0"}
+
+
 def test_whole_safe_takes_the_finest_file_of_each_band(tmp_path):
     images = tmp_path / "S2A_MSIL2A_X.SAFE" / "GRANULE" / "L2A_T33UUT" / "IMG_DATA"
     rng = np.random.default_rng(3)
