@@ -107,7 +107,8 @@ def simulate_pair(
     bands, response = _response(reference, msi_sensor)
     plan = _Plan(reference, ratio, Psf(width, width), response)
     sigma = _noise_levels(plan, snr_hsi, snr_msi)
-    told = {"ratio": ratio, "fwhm": round(width, 6), "snr_hsi": snr_hsi, "snr_msi": snr_msi, "seed": seed}
+    told = {"ratio": ratio, "fwhm": round(width, 6), "seed": seed}
+    told |= {f"snr_{k}": v for k, v in (("hsi", snr_hsi), ("msi", snr_msi)) if v is not None and isfinite(v)}
     box = geobox_of(reference)
     coarse = GeoBox(plan.coarse_shape, box.affine * Affine.scale(ratio), box.crs)
     pixel = abs(coarse.resolution.x)

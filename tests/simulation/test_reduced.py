@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import os
+from pathlib import Path
 
 import dask.array as da
 import numpy as np
@@ -223,3 +225,17 @@ def test_what_cannot_be_is_said(values):
         simulate_pair(scene_of(values, wavelength=np.linspace(3000, 5000, 41)), 3)
     with pytest.raises(BandError, match="another sensor"):
         simulate_pair(scene_of(values, wavelength=np.linspace(3000, 5000, 41)), 3, "sentinel-2a")
+
+
+@pytest.mark.skipif("HSGEO_DATA" not in os.environ, reason="HSGEO_DATA does not name the folder of real scenes")
+def test_a_real_scene_with_dead_bands_and_nodata():
+    open_scene = pytest.importorskip("hsgeo.scene.open").open_scene
+    scene = open_scene(Path(os.environ["HSGEO_DATA"]) / "potsdam" / "enmap_potsdam_nw.tif")
+    hsi, msi, reference = simulate_pair(scene, 4, "sentinel-2a")
+    dead = np.isnan(hsi.values).all((1, 2))
+    assert np.flatnonzero(dead).tolist() == list(range(129, 135))
+    assert np.isfinite(hsi.values[~dead]).all() and np.isfinite(msi.values).all() and msi.sizes["band"] == 10
+    assert hsi.shape == (224, 16, 24) and geobox_of(hsi).boundingbox == geobox_of(reference).boundingbox
+    assert hsi.attrs["dtype"] == scene.attrs["dtype"] and hsi.attrs["nodata"] == scene.attrs["nodata"]
+    mean = reference.values[~dead].mean((1, 2))
+    np.testing.assert_allclose(hsi.values[~dead].mean((1, 2)), mean, rtol=0.1, atol=0.01 * mean.max())
