@@ -160,7 +160,7 @@ def estimate_shift(
     if not any(f.alive.any() for f in fields):
         return Shift.none("the MSI has no structure")
     origin = np.zeros(2)
-    best, at_edge = _search(pool, ratio)
+    best, at_edge = _search(matched, fields, ratio)
     before = explained(pool, origin)
     votes: list[Vote] = []
     centre = best
@@ -187,21 +187,25 @@ class Vote:
     information: np.ndarray
 
 
-def _search(pool: Pool, ratio: int, most: int = 20000) -> tuple[np.ndarray, bool]:
+def _search(
+    components: Sequence[np.ndarray], fields: Sequence[Field], ratio: int, most: int = 20000
+) -> tuple[np.ndarray, bool]:
     """The best shift on a grid half a coarse pixel apart, and whether it lies at the edge of the search."""
-    smallest = min(min(f.shape) for _, f, _ in pool)
-    reach = 2 * min(REACH, max(1, smallest // 3))
-    pixels = sum(h[0].size for h, _, _ in pool)
-    lattice = [(h, *f.lattice(where)) for h, f, where in pool[:: -(-pixels // most)]]
+    reach = 2 * min(REACH, max(1, min(min(f.shape) for f in fields) // 3))
+    taken = -(-sum(c[0].size for c in components) // most)
+    lattice = [
+        (c, *f.lattice((slice(0, c.shape[1]), slice(0, c.shape[2]))))
+        for c, f in zip(components[::taken], fields[::taken], strict=True)
+    ]
     scores = np.full((2 * reach + 1, 2 * reach + 1), -np.inf)
     for row, col in np.ndindex(*scores.shape):
         left, right = [], []
-        for components, values, cover in lattice:
-            height, width = components.shape[1:]
+        for part, values, cover in lattice:
+            height, width = part.shape[1:]
             down, across = 2 * REACH + row - reach, 2 * REACH + col - reach
             cut = slice(down, down + 2 * height - 1, 2), slice(across, across + 2 * width - 1, 2)
-            known = (cover[cut] > COVER) & np.isfinite(components).all(axis=0)
-            left.append(components[:, known].T)
+            known = (cover[cut] > COVER) & np.isfinite(part).all(axis=0)
+            left.append(part[:, known].T)
             right.append(values[(slice(None), *cut)][:, known].T)
         fit = fit_linear(np.concatenate(left), np.concatenate(right))
         if fit is not None:
