@@ -13,13 +13,11 @@ import xarray as xr
 
 from hsgeo.errors import ParameterError, did_you_mean
 from hsgeo.methods.fusion.work import Encoding, FusionWork
-from hsgeo.scene import make_scene, open_scene
+from hsgeo.scene import make_scene
 from hsgeo.scene.align import AlignedPair, align
-from hsgeo.scene.model import BAND_COORDS, geobox_of, label
+from hsgeo.tasks.inputs import Scene, encoding_for, masked, open_input, path_of
 from hsgeo.tasks.options import RunOptions, WriteOptions, check_target
 from hsgeo.tasks.report import consistency_of, describe_grid, flag_counts
-
-Scene = str | os.PathLike[str] | xr.DataArray
 
 
 def fuse(
@@ -110,19 +108,20 @@ class FusionJob:
         self.run = run or RunOptions()
         self.progress = progress if progress is not None else NullProgress()
         self.notes: list[str] = []
-        self.inputs = [str(_path(hsi)), str(_path(msi))]
+        self.inputs = [str(path_of(hsi)), str(path_of(msi))]
         self.arguments = {
             "method": method, "gsd": gsd, "register": register, "bands": bands, "bbox": bbox, "hsi_sensor": hsi_sensor,
-            "msi_sensor": msi_sensor, "hsi_mask": _path(hsi_mask), "msi_mask": _path(msi_mask), "seed": self.run.seed,
+            "msi_sensor": msi_sensor, "hsi_mask": path_of(hsi_mask), "msi_mask": path_of(msi_mask),
+            "seed": self.run.seed,
             **dict(params or {}),
         }  # fmt: skip
         self.method = get_method(method)
         self.values, self.given = dict(params or {}), dict(given or {})
         with self.progress.stage("open"):
             self.hsi = masked(
-                _open(hsi, hsi_sensor, self.notes, hsi_mask, bands=bands, bbox=bbox), hsi_mask, self.notes
+                open_input(hsi, hsi_sensor, self.notes, hsi_mask, bands=bands, bbox=bbox), hsi_mask, self.notes
             )
-            self.msi = masked(_open(msi, msi_sensor, self.notes, msi_mask), msi_mask, self.notes)
+            self.msi = masked(open_input(msi, msi_sensor, self.notes, msi_mask), msi_mask, self.notes)
         with self.progress.stage("align"):
             self.pair: AlignedPair = align(self.hsi, self.msi, gsd=gsd, register=register)
         self.notes += self.pair.notes
@@ -182,23 +181,10 @@ class FusionJob:
         )
         return TilePlan(height, width, tile=tile, halo=halo, multiple=multiple)
 
-    def encoding(self, write: WriteOptions) -> Encoding:
-        """How the result is stored: the HSI's own type, scale and nodata unless told otherwise."""
-        source = np.dtype(self.hsi.attrs["dtype"])
-        dtype = np.dtype(write.dtype or source)
-        scale, offset = self.hsi["scale"].values, self.hsi["offset"].values
-        if dtype.kind == "f" and source.kind != "f":
-            scale, offset = np.ones_like(scale), np.zeros_like(offset)
-        nodata = write.nodata if write.nodata is not None else self.hsi.attrs["nodata"]
-        if nodata is None or not _fits(nodata, dtype):
-            nodata = float("nan") if dtype.kind == "f" else float(np.iinfo(dtype).min if dtype.kind == "i" else 0)
-            self.notes.append(f"the output's nodata value is {nodata:g}, since the HSI gives none that fits {dtype}.")
-        return Encoding(dtype.name, scale, offset, nodata)
-
     def plan(self, output: str | os.PathLike[str], write: WriteOptions | None = None) -> dict[str, Any]:
         """What a run would do, without fitting or writing: grid, bands, tiles, memory, size on disk."""
         self.params()
-        code = self.encoding(write or WriteOptions())
+        code = encoding_for(self.hsi, write or WriteOptions(), self.notes)
         tiles = self.tile_plan()
         good = self.hsi["good"].values
         bands, (height, width) = len(good), self.pair.fine.shape
@@ -286,7 +272,7 @@ class FusionJob:
             check_target(target, write)
         if uncertainty is not None and "uncertainty" in self.method.Params.model_fields:
             self.values["uncertainty"] = True
-        model, code = self.model, self.encoding(write)
+        model, code = self.model, encoding_for(self.hsi, write, self.notes)
         if uncertainty is not None and not model.has_variance:
             raise ParameterError(f"--uncertainty: the method {self.arguments['method']} has none; use subspace.")
         plan = self.tile_plan(model)
@@ -376,38 +362,6 @@ def working_store(output: Path) -> Path:
     return output.with_name(f".{output.name}.hsgeo-work")
 
 
-def masked(scene: xr.DataArray, mask: Scene | None, notes: list[str]) -> xr.DataArray:
-    """A scene without the pixels where a mask raster is not zero."""
-    if mask is None:
-        return scene
-    from hsgeo.scene.masks import apply_mask
-
-    return apply_mask(scene, mask if isinstance(mask, xr.DataArray) else open_scene(mask, chunks=None), notes)
-
-
-def _open(scene: Scene, sensor: str | None, notes: list[str], mask: Scene | None, **subset: Any) -> xr.DataArray:
-    if not isinstance(scene, xr.DataArray):
-        return open_scene(scene, sensor=sensor, chunks=None if mask is None else "auto", notes=notes, **subset)
-    if any(value is not None for value in subset.values()):
-        raise ParameterError("bands= and bbox= are for paths; select on the DataArray itself.")
-    box = geobox_of(scene)
-    if all(name in scene.coords for name in BAND_COORDS):
-        return scene
-    template = make_scene(np.broadcast_to(np.float32(0), scene.shape), box, like=scene)
-    return scene.assign_coords(template.coords).assign_attrs(template.attrs)
-
-
-def _path(scene: Scene | None) -> str | None:
-    return None if scene is None else label(scene) if isinstance(scene, xr.DataArray) else str(scene)
-
-
 def _shift(pair: AlignedPair) -> dict[str, Any]:
     s = pair.shift
     return {"dy": s.dy, "dx": s.dx, "reliability": s.reliability, "applied": s.applied, "reason": s.reason}
-
-
-def _fits(value: float, dtype: np.dtype) -> bool:
-    if dtype.kind == "f":
-        return True
-    limits = np.iinfo(dtype)
-    return float(value).is_integer() and limits.min <= value <= limits.max

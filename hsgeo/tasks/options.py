@@ -12,6 +12,9 @@ import yaml
 
 from hsgeo.errors import ParameterError, did_you_mean
 
+#: types that rasters of every format we write can hold
+DTYPES = ("uint8", "int16", "uint16", "int32", "uint32", "float32", "float64")
+
 
 @dataclass(frozen=True)
 class RunOptions:
@@ -36,6 +39,10 @@ class WriteOptions:
     dtype: str | None = None
     nodata: float | None = None
     creation: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.dtype is not None and self.dtype not in DTYPES:
+            raise ParameterError(f"--dtype {self.dtype!r}: one of {', '.join(DTYPES)}.")
 
 
 def derived_output(source: str | os.PathLike[str], suffix: str, extension: str = ".tif") -> Path:

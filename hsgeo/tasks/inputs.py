@@ -1,0 +1,65 @@
+"""Scenes given to a task, by path or as arrays, and how its result will be stored."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from hsgeo.errors import ParameterError
+from hsgeo.methods.fusion.work import Encoding
+from hsgeo.scene import make_scene, open_scene
+from hsgeo.scene.model import BAND_COORDS, geobox_of, label
+from hsgeo.tasks.options import WriteOptions
+
+Scene = str | os.PathLike[str] | xr.DataArray
+
+
+def masked(scene: xr.DataArray, mask: Scene | None, notes: list[str]) -> xr.DataArray:
+    """A scene without the pixels where a mask raster is not zero."""
+    if mask is None:
+        return scene
+    from hsgeo.scene.masks import apply_mask
+
+    return apply_mask(scene, mask if isinstance(mask, xr.DataArray) else open_scene(mask, chunks=None), notes)
+
+
+def open_input(scene: Scene, sensor: str | None, notes: list[str], mask: Scene | None, **subset: Any) -> xr.DataArray:
+    if not isinstance(scene, xr.DataArray):
+        return open_scene(scene, sensor=sensor, chunks=None if mask is None else "auto", notes=notes, **subset)
+    if any(value is not None for value in subset.values()):
+        raise ParameterError("bands= and bbox= are for paths; select on the DataArray itself.")
+    box = geobox_of(scene)
+    if all(name in scene.coords for name in BAND_COORDS):
+        return scene
+    template = make_scene(np.broadcast_to(np.float32(0), scene.shape), box, like=scene)
+    return scene.assign_coords(template.coords).assign_attrs(template.attrs)
+
+
+def path_of(scene: Scene | None) -> str | None:
+    return None if scene is None else label(scene) if isinstance(scene, xr.DataArray) else str(scene)
+
+
+def encoding_for(hsi: xr.DataArray, write: WriteOptions, notes: list[str]) -> Encoding:
+    """How a result is stored: the HSI's own type, scale and nodata unless told otherwise."""
+    source = np.dtype(hsi.attrs["dtype"])
+    dtype = np.dtype(write.dtype or source)
+    scale, offset = hsi["scale"].values, hsi["offset"].values
+    if dtype.kind == "f" and source.kind != "f":
+        scale, offset = np.ones_like(scale), np.zeros_like(offset)
+    nodata = write.nodata if write.nodata is not None else hsi.attrs["nodata"]
+    if write.nodata is not None and not _fits(write.nodata, dtype):
+        raise ParameterError(f"--nodata {write.nodata:g} is no value of {dtype}; give one that is, or another --dtype.")
+    if nodata is None or not _fits(nodata, dtype):
+        nodata = float("nan") if dtype.kind == "f" else float(np.iinfo(dtype).min if dtype.kind == "i" else 0)
+        notes.append(f"the output's nodata value is {nodata:g}, since the HSI gives none that fits {dtype}.")
+    return Encoding(dtype.name, scale, offset, nodata)
+
+
+def _fits(value: float, dtype: np.dtype) -> bool:
+    if dtype.kind == "f":
+        return True
+    limits = np.iinfo(dtype)
+    return float(value).is_integer() and limits.min <= value <= limits.max
