@@ -212,7 +212,7 @@ def _grid_notes(
         exact_times = size / native[0][0] / exact * pair.ratio
         about = "" if abs(exact_times - group.ratio) < 1e-3 else f" (nearest to {exact_times:.2f})"
         listed = ", ".join(str(n) for n in group.scene["band_name"].values) or f"{len(group.bands)} bands"
-        notes.append(f"{names[1]}: {listed} enter at their own GSD, {group.ratio} fine pixels{about}.")
+        notes.append(f"{names[1]}: {listed}: used at the GSD recorded, {group.ratio} fine pixels{about}.")
     return notes
 
 

@@ -174,17 +174,23 @@ def overlap(coarse: GeoBox, source: GeoBox, ratio: int) -> Window | None:
     from shapely.geometry import box as rectangle
 
     height, width = coarse.shape
-    back = PixelMap.between(source, coarse)
-    x, y = back.points(*outline(whole(source)))
-    if not (np.isfinite(x).all() and np.isfinite(y).all()):
-        # part of the outline has no place in the coarse CRS: ask the other way round, pixel by pixel of a sparse grid
-        rows, cols = np.linspace(0.5, height - 0.5, min(height, 512)), np.linspace(0.5, width - 0.5, min(width, 512))
+    forth = PixelMap.between(coarse, source)
+
+    def on_source(most: int) -> tuple[MultiPoint, float]:
+        """Points of a lattice over the coarse grid that lie on the other image, and how far apart the lattice is."""
+        rows, cols = (np.linspace(0.5, n - 0.5, min(n, most)) for n in (height, width))
         xs, ys = (axis.ravel() for axis in np.meshgrid(cols, rows))
-        u, v = PixelMap.between(coarse, source).points(xs, ys)
+        u, v = forth.points(xs, ys)
         inside = (u >= 0) & (u <= source.shape[1]) & (v >= 0) & (v <= source.shape[0])
-        shape = MultiPoint(np.column_stack([xs, ys])[inside]).buffer(0.5)
-    else:
-        shape = Polygon(np.column_stack([x, y])).buffer(0)
+        return MultiPoint(np.column_stack([xs, ys])[inside]), max(1.0, height / rows.size, width / cols.size)
+
+    x, y = PixelMap.between(source, coarse).points(*outline(whole(source)))
+    known = bool(np.isfinite(x).all() and np.isfinite(y).all())
+    shape = Polygon(np.column_stack([x, y])).buffer(0) if known else Polygon()
+    if not on_source(24)[0].difference(shape.buffer(1)).is_empty:
+        # an image so large that its outline is cut, folded or nowhere in the coarse CRS
+        points, apart = on_source(512)
+        shape = points.buffer(apart / 2, cap_style="square")
     shape = shape.intersection(rectangle(0, 0, width, height))
     if shape.is_empty or shape.area == 0:
         return None

@@ -65,6 +65,16 @@ def test_a_geographic_hsi_gets_a_ratio_on_the_ground():
     assert np.isfinite(pair.read_msi(0, whole(pair.fine))).mean() > 0.95
 
 
+def test_an_outline_that_the_other_crs_does_not_know():
+    hsi = painted(north_up(30, 30, 100000, 2500000, 5500000, "EPSG:3035"), 12, lambda e, n, k: e * 0)
+    world = north_up(720, 1440, 0.25, -180, 90, "EPSG:4326")
+    lon, lat = np.meshgrid(np.arange(1440) * 0.25 - 179.875, 89.875 - np.arange(720) * 0.25)
+    pair = align(hsi, make_scene(np.stack([lon, lat]).astype(np.float32), world), register=False)
+    assert pair.coarse.shape == (30, 30) and pair.ratio == 5
+    got = pair.read_msi(0, whole(pair.fine))
+    assert np.abs(got - np.stack(centres(pair.fine, "EPSG:4326"))).max() < 0.02  # a twelfth of a pixel, over Europe
+
+
 def test_only_the_overlap_is_processed_and_margins_hold_real_pixels():
     hsi, msi = hsi_and_msi(north_up(40, 40, 30), north_up(60, 50, 10, LEFT + 290, TOP - 320))
     pair = align(hsi, msi, register=False)
