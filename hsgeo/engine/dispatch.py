@@ -2,7 +2,7 @@
 
 Results never travel: a task writes its own block, and sends back a small dict of statistics.
 
-In this process a plain loop does it, not a dask cluster of threads. Nine tiles of 224 x 512 x 512 with torch inside took
+In this process a plain loop does it, not a dask cluster of threads. Nine tiles of 224 x 512 x 512 with torch in them took
 15 s of CPU time and 1.2 GiB in the loop, 16 s and 2.3 GiB with two threads or dask's threaded scheduler, and 23 s,
 2.0 GiB and a second to start on an in-process `LocalCluster` of one thread (2 cores, torch 2.13, dask 2026.8). torch
 fills the cores from within one task, and an interrupt reaches work that runs in the main thread at once.

@@ -69,7 +69,7 @@ def test_ctrl_c_stops_at_once_and_keeps_what_is_done(tmp_path, uninterrupted, th
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=20)
     assert process.returncode == 130 and errors == ""
-    assert time.perf_counter() - began < 5
+    assert time.perf_counter() - began < 8
     report = resumed(store)
     assert report.skipped >= 2 and report.done >= 1
     assert files(store) == uninterrupted
@@ -84,7 +84,7 @@ def test_ctrl_c_ends_the_worker_processes_too(tmp_path, uninterrupted):
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: all of them get it
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
-    assert time.perf_counter() - began < 15
+    assert time.perf_counter() - began < 30
     assert "Traceback" not in errors
     _, alive = psutil.wait_procs(children, timeout=10)
     assert not alive

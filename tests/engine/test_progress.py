@@ -72,7 +72,7 @@ def test_stages_record_seconds_and_the_memory_of_their_peak():
         time.sleep(0.02)
     with progress.stage("large") as stage:
         block = np.ones(200 << 20, np.uint8)
-        time.sleep(0.05)
+        time.sleep(0.5)
         stage.advance(block[0])
         del block
     with progress.stage("after"):
