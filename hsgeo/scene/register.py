@@ -97,7 +97,7 @@ def find_shift(pair: AlignedPair, seed: int = 0) -> Shift:
     from .resample import Resampler
 
     group = pair.groups[0]
-    # a sixth of a coarse pixel is fine enough for images blurred to the coarse pixel
+    # six pixels to a coarse one hold all of an image blurred to the coarse pixel
     step = max(d for d in range(1, pair.ratio + 1) if pair.ratio % d == 0 and (d == 1 or pair.ratio // d >= 6))
     if group.ratio > step:
         return Shift.none("no band of the MSI is at the fine GSD")
@@ -116,10 +116,9 @@ def find_shift(pair: AlignedPair, seed: int = 0) -> Shift:
             if np.isfinite(hsi).any(axis=0).mean() < 0.3:
                 continue
             msi = reader.read(window.grow(MARGIN).scale(ratio))
-            samples.append(Sample(hsi, msi))
             if np.isfinite(msi).any(axis=0).mean() > 0.3:
+                samples.append(Sample(hsi, msi))
                 break
-            samples.pop()
     if not samples:
         return Shift.none("no window has data of both images")
     waves = pair.hsi["wavelength"].values[good], group.scene["wavelength"].values
