@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -49,9 +50,11 @@ def enlarge(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 
 def png_bytes(image: np.ndarray) -> bytes:
     """Encode (3, H, W) or (1, H, W) uint8 as PNG."""
+    from rasterio.errors import NotGeoreferencedWarning
     from rasterio.io import MemoryFile
 
-    with MemoryFile(ext=".png") as memory:
+    with warnings.catch_warnings(), MemoryFile(ext=".png") as memory:
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)  # a picture has no place on the ground
         options = {"driver": "PNG", "count": image.shape[0], "height": image.shape[1], "width": image.shape[2]}
         with memory.open(dtype="uint8", **options) as target:
             target.write(image)

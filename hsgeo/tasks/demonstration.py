@@ -95,12 +95,18 @@ def demo(
 
 def _pictures(paths: dict[str, Path], truth: Any) -> None:
     from hsgeo.quality import quicklook as q
+    from hsgeo.quality.reference import common_window
 
     fused, hsi = open_scene(paths["fused"], chunks=None), open_scene(paths["hsi"], chunks=None)
+    _, same = common_window(fused, truth)
+    truth = truth.isel(y=same.slices[0], x=same.slices[1])
+    west, east, south, north = fused.x.min(), fused.x.max(), fused.y.min(), fused.y.max()
+    hsi = hsi.sel(x=(hsi.x >= west) & (hsi.x <= east), y=(hsi.y >= south) & (hsi.y <= north))
     bands = q.rgb_bands(fused)
     after, before, true = (q.decimated(scene, bands) for scene in (fused, hsi, truth))
     limits = q.stretch_limits(true)
-    shape = (max(504, true.shape[1]), max(504, true.shape[2]))
+    zoom = -(-500 // max(true.shape[1:]))
+    shape = (true.shape[1] * zoom, true.shape[2] * zoom)
     for name, values in (("before", before), ("after", after), ("true", true)):
         q.write_png(paths[name], q.enlarge(q.to_bytes(values, limits), shape))
     error = np.sqrt(np.nanmean((after - true) ** 2, axis=0))
