@@ -31,7 +31,7 @@ MARGIN = 4
 class Survey:
     """What is known of a pair before the prior.
 
-    `bands` are those of the model; `dead` tells why others carry nothing.
+    `bands` are those of the model; `dead` tells why others carry nothing; `mean` and `covariance` are the spectra's.
     """
 
     patches: Sequence[Any]
@@ -39,6 +39,8 @@ class Survey:
     dead: dict[int, str]
     space: Subspace
     observation: Any
+    mean: np.ndarray
+    covariance: np.ndarray
 
 
 def survey(inputs: FusionInputs, dimension: int | Literal["auto"], seed: int) -> Survey:
@@ -70,7 +72,7 @@ def survey(inputs: FusionInputs, dimension: int | Literal["auto"], seed: int) ->
         given_psf=inputs.psf,
         basis=space.basis,
     )
-    return Survey(patches, bands, dead, space, observation)
+    return Survey(patches, bands, dead, space, observation, statistics.mean, statistics.covariance)
 
 
 def fit_prior(model: SubspaceModel, patches: Sequence[Any]) -> None:
@@ -84,9 +86,10 @@ def fit_prior(model: SubspaceModel, patches: Sequence[Any]) -> None:
             moment += np.einsum("phw,qhw->pq", detail, detail)
             count += detail[0].size
     model.covariance = positive(moment / max(count, 1) - np.eye(p), FLOOR)
+    model.forget()
     moment, count = np.zeros((p, p)), 0
     for case in cases:
-        detail = mix(model.solver(case.frame.shape).basis, case.base(model)).double().numpy()
+        detail = mix(model.operators(case.frame.shape).solver.basis, case.base(model)).double().numpy()
         moment += np.einsum("phw,qhw->pq", detail, detail, optimize=True)
         count += detail[0].size
     model.covariance = positive(0.5 * model.covariance + 0.5 * moment / count, FLOOR)
@@ -100,8 +103,7 @@ class PatchCase:
 
     def __init__(self, model: SubspaceModel, patch: Any) -> None:
         coarse = model.coefficients(patch.hsi[model.model_bands].astype(float))
-        mean = np.nanmean(coarse, axis=(1, 2), keepdims=True)
-        self.coarse = np.where(np.isfinite(coarse), coarse, mean)
+        self.coarse = np.where(np.isfinite(coarse), coarse, model.mean[:, None, None])
         height, width = (n * model.scale for n in coarse.shape[1:])
         period = model.multiple
         margin = -(-MARGIN * model.scale // period) * period
@@ -109,11 +111,12 @@ class PatchCase:
         self.frame = Frame(
             self.window, (height, width), Frame.around(self.window.grow(margin), (height, width), period).shape
         )
-        msi = model.scaled(patch.msi, self.frame, "cpu")
-        own = torch.as_tensor(self.frame.take(self.coarse, model.scale), dtype=model.dtype)
-        self.data = [torch.nan_to_num(d) for d in model.innovations(own, msi, self.frame.shape)]
+        own = model.operators(self.frame.shape)
+        coarse = own.tensor(self.frame.take(self.coarse, model.scale))
+        msi = [own.tensor(x) for x in model.scaled(patch.msi, self.frame)]
+        self.data = [torch.nan_to_num(d, 0, 0, 0) for d in own.innovations(coarse, own.upsample(coarse), msi)]
 
     def base(self, model: SubspaceModel) -> torch.Tensor:
         """Posterior mean of the detail (p, H, W) at the prior's own level, in the solver's coordinates."""
-        solver = model.solver(self.frame.shape)
+        solver = model.operators(self.frame.shape).solver
         return solver.field(solver.solve(solver.rhs(self.data)))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 
@@ -38,11 +37,11 @@ class Frame:
         low, high = max(start, 0), min(start + available, size)
         return _mirror(mirrored, low, high) - start
 
-    def take(self, values: Any, ratio: int) -> Any:
+    def take(self, values: np.ndarray, ratio: int) -> np.ndarray:
         """The values (..., n, m) of the outer window on the grid of `ratio`, over the whole frame."""
         rows = self.index(0, ratio, values.shape[-2])
         columns = self.index(1, ratio, values.shape[-1])
-        return values[..., rows[:, None], columns[None, :]]
+        return values.take(rows, -2).take(columns, -1)
 
     def cut(self, window: Window, ratio: int = 1) -> tuple[slice, slice]:
         """Slices of a frame at `ratio` that hold a fine-grid window."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
+from hsgeo.methods.fusion.solver import Sensor
 from hsgeo.scene.window import Window
 
 #: widths of the windows from which a gap is bridged, one after the other, and where they end (in widths)
@@ -35,6 +36,54 @@ def bridge(values: np.ndarray, fallback: np.ndarray) -> np.ndarray:
                 out[band][reached] = near[reached] / mass[reached]
         left &= ~reached
     out[:, left] = fallback[:, None]
+    return out
+
+
+def regress(
+    coarse: np.ndarray, seen: Sequence[np.ndarray], sensors: Sequence[Sensor], mean: np.ndarray, covariance: np.ndarray
+) -> np.ndarray:
+    """Gaps in the coefficients (p, h, w), filled from the MSI where it has data, else from the pixels around.
+
+    The MSI, averaged over the coarse pixel, predicts the coefficients linearly (mean and covariance of the scene's
+    coefficients); what this misses in the pixels around the gap is bridged and added, so that there is no step.
+
+    Parameters
+    ----------
+    seen : sequence of arrays (b_k, h * s / r_k, w * s / r_k)
+        MSI groups in units of their noise.
+    sensors : sequence of Sensor
+        The groups', then the HSI's.
+    """
+    known = np.isfinite(coarse).all(0)
+    if known.all():
+        return coarse
+    means, matrices, noises = [], [], []
+    for x, sensor in zip(seen, sensors[:-1], strict=True):
+        n, rest = divmod(sensors[-1].ratio, sensor.ratio)
+        if rest == 0:
+            means.append(x.reshape(len(x), x.shape[1] // n, n, x.shape[2] // n, n).mean((2, 4)))
+            matrices.append(sensor.matrix)
+            noises.append(np.full(len(x), 1 / n**2))
+    if means:
+        low, c = np.concatenate(means), np.concatenate(matrices)
+        gain = np.linalg.solve(c @ covariance @ c.T + np.diag(np.concatenate(noises)), c @ covariance).T
+        predicted = mean[:, None, None] + np.einsum("pb,bhw->phw", gain, low - (c @ mean)[:, None, None])
+        missed = bridge(np.where(known, coarse - predicted, np.nan), np.zeros(len(coarse)))
+        coarse = np.where(known, coarse, predicted + missed)
+    return bridge(coarse, mean)
+
+
+def covered(seen: Sequence[np.ndarray], shape: tuple[int, int]) -> np.ndarray:
+    """HSI pixels (h, w) in which any MSI group has data.
+
+    A gap of the HSI alone is a gap of the model; where nothing is seen the bridge stands in for the HSI.
+    """
+    out = np.zeros(shape, bool)
+    for x in seen:
+        known = np.isfinite(x).any(0)
+        rows = np.arange(known.shape[0]) * shape[0] // known.shape[0]
+        columns = np.arange(known.shape[1]) * shape[1] // known.shape[1]
+        np.logical_or.at(out, (rows[:, None], columns[None, :]), known)
     return out
 
 

@@ -13,10 +13,12 @@ import torch
 
 from hsgeo.methods.base import TileResult
 from hsgeo.methods.fusion.bicubic import interpolate
-from hsgeo.methods.fusion.frame import Frame, interpolation
-from hsgeo.methods.fusion.missing import bridge, flag_pixels
-from hsgeo.methods.fusion.prior import LEVELS, FallingSpectrum, level_weights, local_energy
-from hsgeo.methods.fusion.solver import ClosedForm, Sensor, mix
+from hsgeo.methods.fusion.frame import Frame
+from hsgeo.methods.fusion.missing import covered, flag_pixels, regress
+from hsgeo.methods.fusion.operators import TileOperators
+from hsgeo.methods.fusion.prior import FallingSpectrum
+from hsgeo.methods.fusion.solver import Sensor, mix
+from hsgeo.methods.fusion.variance import VarianceTable
 from hsgeo.scene.window import Window
 
 #: tile shapes whose precomputed systems are kept
@@ -45,6 +47,8 @@ class SubspaceModel:
         Of the detail.
     energy : float
         Mean local energy over the scene.
+    mean, spread : arrays (p,), (p, p)
+        Mean and covariance of the scene's coefficients.
     lost : array (B_model,)
         Variance of what the subspace leaves out, beyond the noise.
     """
@@ -62,22 +66,25 @@ class SubspaceModel:
     covariance: np.ndarray
     spectrum: FallingSpectrum
     energy: float
+    mean: np.ndarray
+    spread: np.ndarray
     lost: np.ndarray
     halo: int
     has_variance: bool = False
+    table: VarianceTable | None = None
     estimates: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     dtype: torch.dtype = torch.float32
 
     def __post_init__(self) -> None:
-        self._solvers: OrderedDict[Any, ClosedForm] = OrderedDict()
+        self._shapes: OrderedDict[Any, TileOperators] = OrderedDict()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {k: v for k, v in self.__dict__.items() if k != "_solvers"}
+        return {k: v for k, v in self.__dict__.items() if k != "_shapes"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._solvers = OrderedDict()
+        self._shapes = OrderedDict()
 
     @property
     def good(self) -> np.ndarray:
@@ -93,87 +100,115 @@ class SubspaceModel:
         """Cores start on multiples of this many fine pixels."""
         return math.lcm(*(s.ratio for s in self.sensors))
 
-    def solver(self, shape: tuple[int, int], device: str = "cpu") -> ClosedForm:
-        """The precomputed systems of a shape; the last few are kept."""
+    def operators(self, shape: tuple[int, int], device: str = "cpu") -> TileOperators:
+        """The precomputed operators of a shape; the last few are kept."""
         key = (shape, str(device))
-        if key not in self._solvers:
-            self._solvers[key] = ClosedForm(
-                shape, self.sensors, self.covariance, self.spectrum, LEVELS, device, self.dtype
-            )
-            while len(self._solvers) > CACHE:
-                self._solvers.popitem(last=False)
-        self._solvers.move_to_end(key)
-        return self._solvers[key]
+        if key not in self._shapes:
+            self._shapes[key] = TileOperators(shape, self.sensors, self.covariance, self.spectrum, device, self.dtype)
+            while len(self._shapes) > CACHE:
+                self._shapes.popitem(last=False)
+        self._shapes.move_to_end(key)
+        return self._shapes[key]
 
     def forget(self) -> None:
         """Drop the precomputed systems: the prior has changed."""
-        self._solvers.clear()
+        self._shapes.clear()
 
-    def scaled(self, msi: Sequence[np.ndarray], frame: Frame, device: str) -> list[torch.Tensor]:
+    def scaled(self, msi: Sequence[np.ndarray], frame: Frame) -> list[np.ndarray]:
         """The MSI groups in the HSI's radiometry and units of their noise, over the frame."""
         out = []
         for x, sensor, offset, gauge in zip(msi, self.sensors[:-1], self.offsets, self.gauges, strict=True):
-            values = (x - offset[:, None, None]) / gauge[:, None, None]
-            out.append(torch.as_tensor(frame.take(values, sensor.ratio), device=device, dtype=self.dtype))
+            values = (x - offset[:, None, None].astype(x.dtype)) / gauge[:, None, None].astype(x.dtype)
+            out.append(frame.take(values, sensor.ratio))
         return out
 
     def coefficients(self, hsi: np.ndarray) -> np.ndarray:
-        """Coefficients (p, h, w) of HSI pixels (B_model, h, w), NaN where any band is."""
-        projector = (self.basis / self.noise[:, None] ** 2).T.astype(hsi.dtype)
-        return (projector @ hsi.reshape(len(hsi), -1)).reshape(-1, *hsi.shape[1:])
+        """Coefficients (p, h, w) of HSI pixels (B_model, h, w).
 
-    def innovations(
-        self, coarse: torch.Tensor, msi: Sequence[torch.Tensor], shape: tuple[int, int]
-    ) -> list[torch.Tensor]:
-        """What each sensor sees beyond the interpolated HSI, in units of its noise."""
-        out = []
-        for j, sensor in enumerate(self.sensors):
-            rows, columns = (self._seen_interpolated(shape[axis], j, axis) for axis in (0, 1))
-            prior = rows.to(coarse) @ coarse @ columns.to(coarse).T
-            if j < len(msi):
-                out.append(msi[j] - mix(torch.as_tensor(sensor.matrix).to(coarse), prior))
-            else:
-                out.append(coarse - prior)
-        return out
-
-    def _seen_interpolated(self, n: int, j: int, axis: int) -> torch.Tensor:
-        """Interpolation of n / scale coarse pixels followed by sensor j, one axis: (n / r_j, n / scale)."""
-        sensor = self.sensors[j]
-        matrix = interpolation(n // self.scale, self.scale)
-        if sensor.psf is not None:
-            matrix = sensor.psf.matrix(n, sensor.ratio, "circular", axis) @ matrix
-        return torch.as_tensor(matrix)
-
-    def detail(self, solver: ClosedForm, data: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Posterior mean of the detail (p, H, W) over the frame, the prior's variance following the local energy."""
-        rhs = solver.rhs(data)
-        base = solver.field(solver.solve(rhs))
-        weights = level_weights(local_energy(base), self.energy)
-        total = weights[LEVELS.index(1.0)] * base
-        for level, weight in zip(LEVELS, weights, strict=True):
-            if level != 1.0 and bool(weight.any()):
-                total += weight * solver.field(solver.solve(rhs, level))
-        return mix(solver.basis, total)
+        A pixel that lacks some bands, but not half of them, gets the most probable coefficients given the others and
+        the scene's mean and covariance; NaN where more is missing.
+        """
+        projector = (self.basis / self.noise[:, None] ** 2).T
+        flat = hsi.reshape(len(hsi), -1)
+        out = projector.astype(hsi.dtype) @ flat
+        known = np.isfinite(flat)
+        count = known.sum(0)
+        out[:, count < len(flat)] = np.nan
+        prior = np.linalg.inv(self.spread)
+        for pixel in np.flatnonzero((count < len(flat)) & (2 * count > len(flat))):
+            use = known[:, pixel]
+            precision = prior + projector[:, use] @ self.basis[use]
+            out[:, pixel] = np.linalg.solve(precision, prior @ self.mean + projector[:, use] @ flat[use, pixel])
+        return out.reshape(-1, *hsi.shape[1:])
 
     def apply(
         self, hsi: np.ndarray, msi: Sequence[np.ndarray], outer: Window, core: Window, device: str = "cpu"
     ) -> TileResult:
         """Fuse one tile; see `hsgeo.methods.base.Model`."""
         frame = Frame.around(outer, self.scene, self.multiple)
-        flags = flag_pixels(hsi[self.model_bands], msi, outer, core, [s.ratio for s in self.sensors])
-        target: dict[str, Any] = {"device": torch.device(device), "dtype": self.dtype}
-        raw = frame.take(self.coefficients(hsi[self.model_bands]), self.scale)
-        coarse = torch.as_tensor(bridge(raw, np.zeros(len(raw)))).to(**target)
-        seen = self.scaled(msi, frame, device)
-        solver = self.solver(frame.shape, device)
-        data = [torch.nan_to_num(d) for d in self.innovations(coarse, seen, frame.shape)]
-        detail = self.detail(solver, data)
+        own = self.operators(frame.shape, device)
+        spectra = hsi[self.model_bands]
+        flags = flag_pixels(spectra, msi, outer, core, [s.ratio for s in self.sensors])
+        raw = frame.take(self.coefficients(spectra), self.scale)
+        seen = self.scaled(msi, frame)
+        coarse = own.tensor(regress(raw, seen, self.sensors, self.mean, self.spread))
+        fused = own.upsample(coarse)
+        innovations = own.innovations(coarse, fused, [own.tensor(x) for x in seen])
+        lacks = ~np.isfinite(raw).all(0)
+        detail, weights = own.detail(own.complete(innovations, lacks & covered(seen, lacks.shape)), self.energy)
+        innovations[-1] = torch.where(torch.as_tensor(lacks, device=own.device), torch.nan, innovations[-1])
+        stats = self._stats(own, detail, innovations, frame, core)
+        stats["hsi_chi2"] += self._beyond(spectra, core.coarsen(self.scale).within(outer.coarsen(self.scale)))
         rows, columns = frame.cut(core)
-        up = [torch.as_tensor(interpolation(n // self.scale, self.scale)).to(**target) for n in frame.shape]
-        fused = up[0][rows] @ coarse @ up[1][columns].T + detail[:, rows, columns]
-        values = np.full((len(self.bad_reason), *core.shape), np.nan, np.float32)
-        values[self.model_bands] = mix(torch.as_tensor(self.basis).to(**target), fused).float().cpu().numpy()
+        values = self.synthesis(fused[:, rows, columns] + detail[:, rows, columns])
         if len(self.plain_bands):
             values[self.plain_bands] = interpolate(frame, hsi[self.plain_bands], self.scale, core)
         values[:, flags == 3] = np.nan
-        return TileResult(values, None, flags)
+        variance = self._variance(weights[:, rows, columns], core, flags) if self.has_variance else None
+        return TileResult(values, variance, flags, stats)
+
+    def tabulate_variance(self) -> None:
+        """Compute the posterior variance, once for all tiles."""
+        self.table = VarianceTable.of(self.sensors, self.covariance, self.spectrum, self.spread, self.basis, self.lost)
+
+    def _variance(self, weights: torch.Tensor, core: Window, flags: np.ndarray) -> np.ndarray:
+        """Posterior variance (B, H, W) over the core; NaN in bands that are not of the model and without data."""
+        assert self.table is not None
+        out = np.full((len(self.bad_reason), *core.shape), np.nan, np.float32)
+        out[self.model_bands] = self.table.over(weights, (core.y0, core.x0), flags)
+        out[:, flags == 3] = np.nan
+        return out
+
+    def _stats(
+        self, own: TileOperators, detail: torch.Tensor, innovations: Sequence[torch.Tensor], frame: Frame, core: Window
+    ) -> dict[str, float]:
+        """Squared misfit of the result, degraded, to both images over the core, in units of their noise, and counts."""
+        stats = {"hsi_chi2": 0.0, "hsi_count": 0, "msi_chi2": 0.0, "msi_count": 0}
+        for j, sensor in enumerate(self.sensors):
+            rows, columns = frame.cut(core, sensor.ratio)
+            misfit = own.misfit(detail, innovations, j)[:, rows, columns]
+            known = torch.isfinite(misfit)
+            name = "hsi" if j == len(self.sensors) - 1 else "msi"
+            stats[f"{name}_chi2"] += float(torch.where(known, misfit, 0.0).double().square().sum())
+            count = int(known.sum())
+            stats[f"{name}_count"] += count // len(self.mean) * len(self.model_bands) if name == "hsi" else count
+        return stats
+
+    def _beyond(self, spectra: np.ndarray, window: Window) -> float:
+        """Squared sum of what the subspace leaves of complete spectra (B_model, h, w), in units of the noise."""
+        rows, columns = window.slices
+        inside = spectra[:, rows, columns].reshape(len(spectra), -1)
+        inside = inside[:, np.isfinite(inside).all(0)] / self.noise[:, None].astype(np.float32)
+        left = inside - (self.basis / self.noise[:, None]).astype(np.float32) @ (
+            (self.basis / self.noise[:, None]).T.astype(np.float32) @ inside
+        )
+        return float(np.square(left, dtype=np.float64).sum())
+
+    def synthesis(self, coefficients: torch.Tensor) -> np.ndarray:
+        """E A over all bands (B, H, W); NaN in those that are not of the model."""
+        bands = len(self.bad_reason)
+        basis = np.full((bands, self.basis.shape[1]), 0.0)
+        basis[self.model_bands] = self.basis
+        values = mix(torch.as_tensor(basis).to(coefficients), coefficients).float().cpu().numpy()
+        values[np.setdiff1d(np.arange(bands), self.model_bands)] = np.nan
+        return values

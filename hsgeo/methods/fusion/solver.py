@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -51,8 +52,6 @@ class ClosedForm:
         Sigma, positive definite.
     spectrum : callable
         phi of (fy, fx) in cycles per pixel, mean 1 over the plane or any other scale.
-    levels : sequence of float
-        Multiples of the prior's variance that can be asked for.
     """
 
     def __init__(
@@ -61,11 +60,10 @@ class ClosedForm:
         sensors: Sequence[Sensor],
         covariance: np.ndarray,
         spectrum: Spectrum,
-        levels: Sequence[float] = (1.0,),
         device: str = "cpu",
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        self.shape, self.sensors, self.levels = shape, tuple(sensors), tuple(levels)
+        self.shape, self.sensors = shape, tuple(sensors)
         self.device, self.dtype = torch.device(device), dtype
         self.complex = torch.complex64 if dtype == torch.float32 else torch.complex128
         self.period = math.lcm(*(s.ratio for s in sensors))
@@ -85,7 +83,7 @@ class ClosedForm:
         self._g = [(s.transfer(height, 0), s.transfer(width, 1)) for s in sensors]
         self._gains = [self._gain(j) for j in range(len(sensors))]
         self._mixed = [self._tensor(s.matrix @ v) for s in sensors]
-        self._cache: dict[float, tuple[torch.Tensor, torch.Tensor]] = {}
+        self._cache: dict[tuple[float, bool], tuple[torch.Tensor, torch.Tensor]] = {}
 
     # ------------------------------------------------------------------------------------------- between the domains
 
@@ -116,22 +114,26 @@ class ClosedForm:
             seen = torch.fft.ifft2(self._fold(b, j)).real
         return mix(self._mixed[j], seen)
 
-    def solve(self, rhs: torch.Tensor, level: float = 1.0) -> torch.Tensor:
-        """Posterior mean b for the right-hand side of `rhs`, half spectrum (p, H, W // 2 + 1)."""
-        lam, inverse = self._at(level)
+    def solve(self, rhs: torch.Tensor, level: float = 1.0, alone: bool = False) -> torch.Tensor:
+        """Posterior mean b for the right-hand side of `rhs`, half spectrum (p, H, W // 2 + 1).
+
+        With `alone`, the mean as if the last sensor were the only one.
+        """
+        lam, inverse = self._at(level, alone)
+        coarse = self.coarse[-1:] if alone else self.coarse
         z = lam * rhs
-        if not self.coarse:
+        if not coarse:
             return z
-        stacked = [self._stack(mix(self._mixed[j], self._fold(z, j)), j) for j in self.coarse]
-        seen = torch.cat(stacked, -1)
+        stacked = [self._stack(mix(self._mixed[j], self._fold(z, j)), j) for j in coarse]
+        seen = torch.cat(stacked, -1) if len(stacked) > 1 else stacked[0]
         if inverse.is_complex():
             c = torch.einsum("...nm,...m->...n", inverse, seen)
         else:
             c = torch.view_as_complex((inverse @ torch.view_as_real(seen)).contiguous())
         start = 0
-        for j, part in zip(self.coarse, stacked, strict=True):
+        for j, part in zip(coarse, stacked, strict=True):
             own = self._unstack(c[..., start : start + part.shape[-1]], j)
-            z = z - lam * self._spread(mix(self._mixed[j].T, own), j)
+            z -= self._spread(mix(self._mixed[j].T, own), j).mul_(lam)
             start += part.shape[-1]
         return z
 
@@ -142,8 +144,11 @@ class ClosedForm:
         r = self.sensors[j].ratio
         gy, gx = self._gains[j]
         h = self.shape[0] // r
-        rows = (b.view(b.shape[0], r, h, -1) * gy.view(r, h, 1)).sum(1) * gx
-        full = self._full(rows, self.shape[1])
+        aliases, weight = b.view(b.shape[0], r, h, -1), gy.view(r, h, 1)
+        rows = aliases[:, 0] * weight[0]
+        for k in range(1, r):
+            rows.addcmul_(aliases[:, k], weight[k])
+        full = self._full(rows.mul_(gx), self.shape[1])
         return full.view(b.shape[0], h, r, -1).sum(2) / r**2
 
     def _spread(self, c: torch.Tensor, j: int) -> torch.Tensor:
@@ -178,44 +183,50 @@ class ClosedForm:
 
     # --------------------------------------------------------------------------------------------- precomputation
 
-    def _at(self, level: float) -> tuple[torch.Tensor, torch.Tensor]:
+    def _at(self, level: float, alone: bool) -> tuple[torch.Tensor, torch.Tensor]:
         """(lambda (p, H, half), inverse of the coupled systems) at a level."""
-        if level not in self._cache:
-            lam = 1 / (self._m[:, None, None] * self._seen + 1 / (level * self._phi))
-            inverse = self._tensor(np.linalg.inv(self._coupling(lam))) if self.coarse else self._tensor(np.zeros(1))
-            self._cache[level] = self._tensor(lam), inverse
-        return self._cache[level]
+        key = level, alone
+        if key not in self._cache:
+            m = 0 * self._m if alone else self._m
+            lam = 1 / (m[:, None, None] * self._seen + 1 / (level * self._phi))
+            coarse = self.coarse[-1:] if alone else self.coarse
+            inverse = np.linalg.inv(self._coupling(lam, coarse)) if coarse else np.zeros(1)
+            self._cache[key] = self._tensor(lam), self._tensor(inverse)
+        return self._cache[key]
 
-    def _coupling(self, lam: np.ndarray) -> np.ndarray:
+    def _coupling(self, lam: np.ndarray, coarse: Sequence[int]) -> np.ndarray:
         """I + sum over aliases of G C V lambda V' C' G* / r^2 per frequency of the common grid, (h0, w0//2+1, n, n)."""
         height, width = self.shape
         h0, w0 = height // self.period, width // self.period
-        half0 = w0 // 2 + 1
-        spans, size = [], 0
-        for j in self.coarse:
-            q = self.period // self.sensors[j].ratio
-            spans.append((j, q, size))
-            size += len(self._mixed[j]) * q * q
-        single = len(self.coarse) == 1
-        out = np.zeros((h0, half0, size, size), float if single else complex)
-        out[..., range(size), range(size)] = 1.0
+        half0, single = w0 // 2 + 1, len(coarse) == 1
         wide = np.concatenate([lam, _mirrored(lam, width)], -1)
+        sums: dict[tuple[int, int, int, int], np.ndarray] = {}
         for ay in range(self.period):
             for ax in range(self.period):
-                rows, columns = slice(ay * h0, ay * h0 + h0), slice(ax * w0, ax * w0 + half0)
-                own = wide[:, rows, columns]
-                for j, q, start in spans:
-                    left = np.arange(len(self._mixed[j])) * q * q + (ay % q) * q + ax % q + start
-                    for k, qk, start_k in spans:
-                        right = np.arange(len(self._mixed[k])) * qk * qk + (ay % qk) * qk + ax % qk + start_k
-                        gain = self._alias(j, rows, columns) * self._alias(k, rows, columns).conj()
-                        block = np.einsum("hw,nq,qhw,mq->hwnm", gain, self._v(j), own, self._v(k), optimize=True)
-                        block /= self.sensors[j].ratio ** 2
-                        out[:, :, left[:, None], right[None, :]] += block.real if single else block
+                area = slice(ay * h0, ay * h0 + h0), slice(ax * w0, ax * w0 + half0)
+                for j, k in product(coarse, repeat=2):
+                    gain = self._alias(j, *area) * self._alias(k, *area).conj() / self.sensors[j].ratio ** 2
+                    key = j, k, self._slot(j, ay, ax), self._slot(k, ay, ax)
+                    sums[key] = sums.get(key, 0.0) + (gain.real if single else gain) * wide[:, *area]
+        starts = np.cumsum([0, *(len(self._mixed[j]) * self._slots(j) for j in coarse)])
+        first = dict(zip(coarse, starts[:-1], strict=True))
+        out = np.zeros((h0, half0, starts[-1], starts[-1]), float if single else complex)
+        out[..., range(starts[-1]), range(starts[-1])] = 1.0
+        for (j, k, own, other), gain in sums.items():
+            vj, vk = (self._mixed[i].double().cpu().numpy() for i in (j, k))
+            rows = first[j] + np.arange(len(vj)) * self._slots(j) + own
+            columns = first[k] + np.arange(len(vk)) * self._slots(k) + other
+            out[:, :, rows[:, None], columns[None, :]] += (vj * gain.transpose(1, 2, 0)[:, :, None]) @ vk.T
         return out
 
-    def _v(self, j: int) -> np.ndarray:
-        return self._mixed[j].double().cpu().numpy()
+    def _slots(self, j: int) -> int:
+        """Frequencies of sensor j that belong to one of the common grid."""
+        return (self.period // self.sensors[j].ratio) ** 2
+
+    def _slot(self, j: int, ay: int, ax: int) -> int:
+        """Which of them the fine alias (ay, ax) folds onto."""
+        q = self.period // self.sensors[j].ratio
+        return (ay % q) * q + ax % q
 
     def _alias(self, j: int, rows: slice, columns: slice) -> np.ndarray:
         gy, gx = self._g[j]

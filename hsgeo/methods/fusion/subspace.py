@@ -11,7 +11,7 @@ from pydantic import Field
 from hsgeo.methods.base import FusionInputs, Method, Params
 from hsgeo.methods.fusion.fit import Survey, fit_prior, survey
 from hsgeo.methods.fusion.model import SubspaceModel
-from hsgeo.methods.fusion.prior import FallingSpectrum
+from hsgeo.methods.fusion.prior import FallingSpectrum, positive
 from hsgeo.methods.fusion.solver import Sensor
 
 
@@ -19,7 +19,7 @@ class SubspaceParams(Params):
     """Parameters of `SubspaceFusion`."""
 
     dimension: int | Literal["auto"] = Field(default="auto", description="dimension of the spectral subspace")
-    halo: int = Field(default=10, ge=0, description="context of a tile in HSI pixels")
+    halo: int = Field(default=12, ge=0, description="context of a tile in HSI pixels")
     uncertainty: bool = Field(default=False, description="also the posterior variance")
 
 
@@ -43,6 +43,8 @@ class SubspaceFusion(Method):
         found = survey(inputs, params.dimension, params.seed)
         model = _model(inputs, found, params)
         fit_prior(model, found.patches)
+        if params.uncertainty:
+            model.tabulate_variance()
         return model
 
 
@@ -74,8 +76,18 @@ def _model(inputs: FusionInputs, found: Survey, params: SubspaceParams) -> Subsp
         covariance=np.eye(space.p),
         spectrum=FallingSpectrum(0.5 / pair.ratio),
         energy=1.0,
-        lost=np.zeros(len(found.bands)),
+        mean=space.projection @ found.mean,
+        spread=positive(space.projection @ found.covariance @ space.projection.T - np.eye(space.p), 1.0),
+        lost=_lost(found),
         halo=-(-params.halo * pair.ratio // period) * period,
         has_variance=params.uncertainty,
         estimates={"subspace": space.criterion, "dimension": space.p, "psf_fwhm": list(seen.psf.fwhm)},
     )
+
+
+def _lost(found: Survey) -> np.ndarray:
+    """Variance (B,) of what the subspace leaves out, beyond the noise."""
+    space = found.space
+    beyond = np.eye(len(space.noise)) - space.basis @ space.projection
+    left = np.einsum("ij,jk,ik->i", beyond, found.covariance, beyond, optimize=True)
+    return np.maximum(left - np.diag(beyond) * space.noise**2, 0.0)

@@ -1,0 +1,107 @@
+"""All that the tiles of one shape share: the closed form and the matrices of interpolation and observation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from hsgeo.methods.fusion.cg import complete
+from hsgeo.methods.fusion.frame import interpolation
+from hsgeo.methods.fusion.prior import LEVELS, FallingSpectrum, level_weights, local_energy
+from hsgeo.methods.fusion.solver import ClosedForm, Sensor, mix
+
+
+class TileOperators:
+    """The model's operators on a periodic frame of `shape` fine pixels.
+
+    The unknown is the detail: what the coefficients have beyond the interpolated HSI. The last sensor is the HSI.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, int],
+        sensors: Sequence[Sensor],
+        covariance: np.ndarray,
+        spectrum: FallingSpectrum,
+        device: str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self.shape, self.sensors = shape, tuple(sensors)
+        self.device, self.dtype = torch.device(device), dtype
+        self.solver = ClosedForm(shape, sensors, covariance, spectrum, device, dtype)
+        self.matrices = [self.tensor(s.matrix) for s in sensors]
+        scale = sensors[-1].ratio
+        up = [interpolation(n // scale, scale) for n in shape]
+        self._up = [self.tensor(m) for m in up]
+        self._blur: list[list[torch.Tensor] | None] = []
+        self._prior: list[list[torch.Tensor]] = []
+        for s in sensors:
+            if s.psf is None:
+                self._blur.append(None)
+                self._prior.append(self._up)
+                continue
+            blur = [s.psf.matrix(n, s.ratio, "circular", axis) for axis, n in enumerate(shape)]
+            self._blur.append([self.tensor(m) for m in blur])
+            self._prior.append([self.tensor(b @ u) for b, u in zip(blur, up, strict=True)])
+
+    def tensor(self, values: np.ndarray) -> torch.Tensor:
+        """On the frame's device, in its precision."""
+        return torch.as_tensor(values, dtype=self.dtype, device=self.device)
+
+    def upsample(self, coarse: torch.Tensor) -> torch.Tensor:
+        """Cubic spline interpolation (p, h, w) -> (p, H, W)."""
+        return self._up[0] @ coarse @ self._up[1].T
+
+    def innovations(
+        self, coarse: torch.Tensor, upsampled: torch.Tensor, msi: Sequence[torch.Tensor]
+    ) -> list[torch.Tensor]:
+        """What each sensor sees beyond the interpolated HSI, in units of its noise; not finite in its gaps."""
+        out = []
+        for j, seen in enumerate((*msi, coarse)):
+            if self._blur[j] is None:
+                expected = upsampled
+            else:
+                rows, columns = self._prior[j]
+                expected = rows @ coarse @ columns.T
+            out.append(seen - (mix(self.matrices[j], expected) if j < len(msi) else expected))
+        return out
+
+    def observe(self, detail: torch.Tensor, j: int) -> torch.Tensor:
+        """What sensor j would see of a detail (p, H, W), in units of its noise."""
+        blur = self._blur[j]
+        if blur is not None:
+            detail = blur[0] @ detail @ blur[1].T
+        return mix(self.matrices[j], detail)
+
+    def complete(self, data: Sequence[torch.Tensor], gap: np.ndarray) -> list[torch.Tensor]:
+        """The innovations with their gaps filled; `gap` (h, w) tells where the HSI's are not to be believed."""
+        gaps: list[torch.Tensor | None] = [~torch.isfinite(d) for d in data]
+        gaps[-1] = torch.as_tensor(gap, device=self.device).expand_as(data[-1])
+        gaps = [g if g is not None and bool(g.any()) else None for g in gaps]
+        known = [d if g is None else torch.where(g, 0.0, d) for d, g in zip(data, gaps, strict=True)]
+        return complete(self.solver, known, gaps)[0]
+
+    def misfit(self, detail: torch.Tensor, data: Sequence[torch.Tensor], j: int) -> torch.Tensor:
+        """What sensor j sees that the detail does not explain, in units of its noise."""
+        return data[j] - self.observe(detail, j)
+
+    def detail(self, data: Sequence[torch.Tensor], energy: float) -> tuple[torch.Tensor, torch.Tensor]:
+        """Posterior mean of the detail, the prior's variance following the local energy about its mean.
+
+        Returns
+        -------
+        detail : (p, H, W)
+        weights : (levels, H, W)
+            Share of each level.
+        """
+        solver = self.solver
+        rhs = solver.rhs(data)
+        base = solver.field(solver.solve(rhs))
+        weights = level_weights(local_energy(base), energy)
+        total = base.mul_(weights[LEVELS.index(1.0)])
+        for level, weight in zip(LEVELS, weights, strict=True):
+            if level != 1.0 and bool(weight.any()):
+                total.addcmul_(weight, solver.field(solver.solve(rhs, level)))
+        return mix(solver.basis, total), weights

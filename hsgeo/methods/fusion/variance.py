@@ -1,0 +1,95 @@
+"""The posterior variance of the model, exactly: it repeats with the period of the sensors' grids."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from hsgeo.methods.fusion.prior import LEVELS, FallingSpectrum
+from hsgeo.methods.fusion.solver import ClosedForm, Sensor, mix
+
+#: HSI pixels of the periodic domain on which it is computed; longer than the model's correlation
+DOMAIN = 12
+
+
+def posterior_covariance(solver: ClosedForm, level: float = 1.0, alone: bool = False) -> np.ndarray:
+    """Covariance of the field's p components at each phase of the period L: (L, L, p, p), float64.
+
+    Column by column: the solution for a unit impulse at a phase is a column of the posterior covariance.
+    """
+    p, period = len(solver.basis), solver.period
+    out = np.empty((period, period, p, p))
+    impulse = torch.zeros(p, *solver.shape, dtype=solver.dtype, device=solver.device)
+    for i in range(period):
+        for j in range(period):
+            for q in range(p):
+                impulse[q, i, j] = 1.0
+                column = solver.field(solver.solve(torch.fft.rfft2(impulse), level, alone))
+                out[i, j, :, q] = column[:, i, j].double().cpu().numpy()
+                impulse[q, i, j] = 0.0
+    basis = solver.basis.double().cpu().numpy()
+    return basis @ ((out + out.swapaxes(-1, -2)) / 2) @ basis.T
+
+
+@dataclass(frozen=True)
+class VarianceTable:
+    """Variance per band of the model.
+
+    Attributes
+    ----------
+    levels : array (levels, L, L, B)
+        With both images, for each of `LEVELS` and each phase.
+    hsi_only : array (L, L, B)
+        Where the MSI has a gap.
+    msi_only : array (B,)
+        Where the HSI has one.
+    """
+
+    levels: np.ndarray
+    hsi_only: np.ndarray
+    msi_only: np.ndarray
+
+    @classmethod
+    def of(
+        cls,
+        sensors: Sequence[Sensor],
+        covariance: np.ndarray,
+        spectrum: FallingSpectrum,
+        spread: np.ndarray,
+        basis: np.ndarray,
+        lost: np.ndarray,
+    ) -> VarianceTable:
+        """From the fitted model: `spread` (p, p) of the scene's coefficients, `basis` (B, p), `lost` (B,)."""
+        period = int(np.lcm.reduce([s.ratio for s in sensors]))
+        side = -(-DOMAIN * sensors[-1].ratio // period) * period
+        solver = ClosedForm((side, side), sensors, covariance, spectrum)
+
+        def bands(matrix: np.ndarray) -> np.ndarray:
+            return np.maximum(np.einsum("bp,...pq,bq->...b", basis, matrix, basis, optimize=True), 0) + lost
+
+        gram = sum((s.matrix.T @ s.matrix for s in sensors[:-1]), np.zeros_like(spread))
+        return cls(
+            np.stack([bands(posterior_covariance(solver, level)) for level in LEVELS]),
+            bands(posterior_covariance(solver, alone=True)),
+            bands(np.linalg.inv(np.linalg.inv(spread) + gram)),
+        )
+
+    def over(self, weights: torch.Tensor, origin: tuple[int, int], flags: np.ndarray) -> np.ndarray:
+        """Variance (B, H, W) of pixels whose first lies at `origin` of the fine grid; weights (levels, H, W)."""
+        period = self.levels.shape[1]
+        table = torch.as_tensor(self.levels, dtype=weights.dtype, device=weights.device)
+        only = torch.as_tensor(self.hsi_only, dtype=weights.dtype, device=weights.device)
+        out = torch.empty(table.shape[-1], *weights.shape[1:], dtype=weights.dtype, device=weights.device)
+        single = torch.as_tensor(flags == 1, device=weights.device)
+        for i in range(min(period, weights.shape[1])):
+            for j in range(min(period, weights.shape[2])):
+                phase = (origin[0] + i) % period, (origin[1] + j) % period
+                part = mix(table[:, *phase].T, weights[:, i::period, j::period])
+                here = single[i::period, j::period]
+                out[:, i::period, j::period] = torch.where(here, only[phase][:, None, None], part)
+        values = out.float().cpu().numpy()
+        values[:, flags == 2] = self.msi_only[:, None]
+        return values
