@@ -194,12 +194,14 @@ def line_chart(x: np.ndarray, lines: Mapping[str, np.ndarray], title: str, size:
         yy = place(x[:1], np.array([value]))[0, 1]
         marks.append(f'<line x1="{left}" x2="{right}" y1="{yy:.1f}" y2="{yy:.1f}" stroke="#ddd"/>')
         marks.append(f'<text x="{left - 6}" y="{yy + 4:.1f}" text-anchor="end">{value:.3g}</text>')
-    for value in np.linspace(x.min(), x.max(), 5):
-        xx = place(np.array([value]), np.array([low]))[0, 0]
-        marks.append(f'<text x="{xx:.1f}" y="{bottom + 16}" text-anchor="middle">{value:.0f}</text>')
+    for i, value in enumerate(np.linspace(x.min(), x.max(), 5)):
+        xx, anchor = place(np.array([value]), np.array([low]))[0, 0], ("middle", "end")[i == 4]
+        marks.append(f'<text x="{xx:.1f}" y="{bottom + 16}" text-anchor="{anchor}">{value:.0f}</text>')
+    steps = np.diff(place(x[order], x[order] * 0)[:, 0])
+    reach = 4 * float(np.median(steps)) if known else np.inf
     for i, (name, values) in enumerate(lines.items()):
         colour = COLOURS.get(name, "#555")
-        marks += [_polyline(run, colour) for run in _runs(place(x[order], values[order]))]
+        marks += [_polyline(run, colour) for run in _runs(place(x[order], values[order]), reach)]
         if len(lines) > 1:
             marks.append(f'<text x="{right - 70 * (len(lines) - i) + 10}" y="14" fill="{colour}">{escape(name)}</text>')
     unit = "nm" if known else "band"
@@ -209,11 +211,12 @@ def line_chart(x: np.ndarray, lines: Mapping[str, np.ndarray], title: str, size:
     return f'<svg viewBox="0 0 {width} {height}" width="{width}" role="img" {style}>{"".join(marks)}</svg>'
 
 
-def _runs(points: np.ndarray) -> list[np.ndarray]:
-    """Split (n, 2) at points that are not finite."""
+def _runs(points: np.ndarray, reach: float) -> list[np.ndarray]:
+    """Split (n, 2) at points that are not finite, and where the next lies farther than `reach` to the right."""
     finite = np.isfinite(points).all(1)
-    pieces: Sequence[np.ndarray] = np.split(points, np.flatnonzero(np.diff(finite.astype(int))) + 1)
-    return [piece for piece in pieces if np.isfinite(piece).all() and len(piece)]
+    breaks = (np.diff(finite.astype(int)) != 0) | (np.diff(points[:, 0]) > reach)
+    pieces: Sequence[np.ndarray] = np.split(points, np.flatnonzero(breaks) + 1)
+    return [piece for piece in pieces if len(piece) and np.isfinite(piece).all()]
 
 
 def _polyline(points: np.ndarray, colour: str) -> str:
