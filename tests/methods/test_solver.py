@@ -1,0 +1,134 @@
+"""The closed form against dense linear algebra in float64."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from hsgeo.methods.fusion.cg import complete
+from hsgeo.methods.fusion.prior import FallingSpectrum
+from hsgeo.methods.fusion.solver import ClosedForm, Sensor
+from hsgeo.methods.fusion.variance import posterior_covariance
+from hsgeo.observation.psf import Psf
+
+SPECTRUM = FallingSpectrum(0.1)
+
+#: (ratios, psfs, shape)
+CASES = {
+    "HSI and MSI": ((1, 4), (None, Psf(4, 4.2)), (12, 16)),
+    "odd ratio": ((1, 3), (None, Psf(3, 3)), (9, 15)),
+    "blurred MSI": ((1, 3), (Psf(1, 1.2), Psf(3, 3)), (9, 12)),
+    "MSI at 10 and 20 m": ((1, 2, 3), (None, Psf(2, 2), Psf(3, 3.5)), (12, 18)),
+    "only coarser MSI": ((2, 3), (Psf(2, 2), Psf(3, 3)), (6, 12)),
+    "shifted PSF": ((1, 2, 3), (None, Psf(2, 2), Psf(3, 3, shift_y=0.3)), (6, 12)),
+}
+
+
+def build(name: str, p: int = 3) -> tuple[ClosedForm, list[np.ndarray], np.ndarray, np.ndarray]:
+    """(solver, data, dense observation, dense prior) of a case."""
+    rng = np.random.default_rng(0)
+    ratios, psfs, (height, width) = CASES[name]
+    a = rng.standard_normal((p, p))
+    covariance = a @ a.T + 0.1 * np.eye(p)
+    last = len(ratios) - 1
+    sensors = [
+        Sensor(r, rng.standard_normal((p if j == last else 2, p)) * 3, psf)
+        for j, (r, psf) in enumerate(zip(ratios, psfs, strict=True))
+    ]
+    solver = ClosedForm((height, width), sensors, covariance, SPECTRUM, dtype=torch.float64)
+    data = [rng.standard_normal((len(s.matrix), height // s.ratio, width // s.ratio)) for s in sensors]
+    dft = np.kron(np.fft.fft(np.eye(height)), np.fft.fft(np.eye(width)))
+    power = SPECTRUM(np.fft.fftfreq(height)[:, None], np.fft.fftfreq(width)[None])
+    prior = np.kron(covariance, np.real(np.linalg.inv(dft) @ (power.ravel()[:, None] * dft)))
+    blocks = []
+    for s in sensors:
+        if s.psf is None:
+            blur = np.eye(height * width)
+        else:
+            blur = np.kron(*(s.psf.matrix(n, s.ratio, "circular", axis) for axis, n in enumerate((height, width))))
+        blocks.append(np.kron(s.matrix, blur))
+    return solver, data, np.concatenate(blocks), prior
+
+
+def mean_of(solver: ClosedForm, b: torch.Tensor) -> np.ndarray:
+    return torch.einsum("pq,qhw->phw", solver.basis, solver.field(b)).numpy()
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("level", [1.0, 0.3])
+def test_posterior_mean_equals_the_dense_one(name: str, level: float) -> None:
+    solver, data, observe, prior = build(name)
+    y = np.concatenate([d.ravel() for d in data])
+    want = np.linalg.solve(np.linalg.inv(level * prior) + observe.T @ observe, observe.T @ y)
+    b = solver.solve(solver.rhs([torch.as_tensor(d) for d in data]), level)
+    np.testing.assert_allclose(mean_of(solver, b).ravel(), want, atol=1e-11)
+    seen = np.concatenate([solver.predict(b, j).numpy().ravel() for j in range(len(data))])
+    np.testing.assert_allclose(seen, observe @ want, atol=1e-11)
+
+
+def test_float32_agrees_with_float64() -> None:
+    solver, data, _, _ = build("HSI and MSI")
+    single = ClosedForm(solver.shape, solver.sensors, (solver.basis @ solver.basis.T).numpy(), SPECTRUM)
+    want = mean_of(solver, solver.solve(solver.rhs([torch.as_tensor(d) for d in data])))
+    got = mean_of(single, single.solve(single.rhs([torch.as_tensor(d, dtype=torch.float32) for d in data])))
+    np.testing.assert_allclose(got, want, atol=2e-5 * np.abs(want).max())
+
+
+def test_adjoint_of_the_observation() -> None:
+    """<predict b, y> = <b, rhs y> for every sensor together."""
+    solver, data, _, _ = build("MSI at 10 and 20 m")
+    y = [torch.as_tensor(d) for d in data]
+    field = torch.as_tensor(np.random.default_rng(1).standard_normal((3, *solver.shape)))
+    b = torch.fft.rfft2(field)
+    left = sum((solver.predict(b, j) * d).sum() for j, d in enumerate(y))
+    right = (field * solver.field(solver.rhs(y))).sum()
+    assert abs(left - right) < 1e-11 * abs(left)
+
+
+def test_the_hsi_alone() -> None:
+    solver, data, observe, prior = build("HSI and MSI")
+    own = observe[-data[-1].size :]
+    want = np.linalg.solve(np.linalg.inv(prior) + own.T @ own, own.T @ data[-1].ravel())
+    silent = [torch.zeros(data[0].shape, dtype=torch.float64), torch.as_tensor(data[-1])]
+    b = solver.solve(solver.rhs(silent), alone=True)
+    np.testing.assert_allclose(mean_of(solver, b).ravel(), want, atol=1e-11)
+
+
+@pytest.mark.parametrize("name", ["HSI and MSI", "MSI at 10 and 20 m"])
+def test_gaps_give_the_dense_posterior_of_what_is_there(name: str) -> None:
+    solver, data, observe, prior = build(name)
+    rng = np.random.default_rng(2)
+    gaps = [rng.random(d.shape) < 0.3 for d in data]
+    keep = ~np.concatenate([g.ravel() for g in gaps])
+    own = observe[keep]
+    y = np.concatenate([d.ravel() for d in data])[keep]
+    want = np.linalg.solve(np.linalg.inv(prior) + own.T @ own, own.T @ y)
+    known = [torch.as_tensor(np.where(g, 0, d)) for d, g in zip(data, gaps, strict=True)]
+    filled, steps = complete(solver, known, [torch.as_tensor(g) for g in gaps])
+    got = mean_of(solver, solver.solve(solver.rhs(filled)))
+    assert 0 < steps < 80
+    np.testing.assert_allclose(got.ravel(), want, atol=2e-4 * np.abs(want).max())
+
+
+def test_nothing_missing_costs_nothing() -> None:
+    solver, data, _, _ = build("odd ratio")
+    filled, steps = complete(solver, [torch.as_tensor(d) for d in data], [None, None])
+    assert steps == 0
+    assert torch.equal(filled[0], torch.as_tensor(data[0]))
+
+
+@pytest.mark.parametrize("name", ["HSI and MSI", "MSI at 10 and 20 m"])
+@pytest.mark.parametrize("alone", [False, True])
+def test_posterior_variance_equals_the_dense_one(name: str, alone: bool) -> None:
+    solver, data, observe, prior = build(name)
+    own = observe[-data[-1].size :] if alone else observe
+    dense = np.linalg.inv(np.linalg.inv(0.3 * prior) + own.T @ own)
+    height, width = solver.shape
+    dense = dense.reshape(3, height, width, 3, height, width)
+    got = posterior_covariance(solver, 0.3, alone)
+    for i in range(solver.period):
+        for j in range(solver.period):
+            np.testing.assert_allclose(got[i, j], dense[:, i, j, :, i, j], atol=1e-11)
+            last = height - solver.period + i, width - solver.period + j
+            np.testing.assert_allclose(got[i, j], dense[:, *last][..., *last], atol=1e-11)
