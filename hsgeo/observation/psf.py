@@ -86,7 +86,7 @@ class Psf:
         weights : array (k,)
             At least 0, sum 1.
         """
-        index, weight = self._rows(1, ratio, axis)
+        index, weight = self.rows(1, ratio, axis)
         return index[0], weight[0]
 
     def taps(
@@ -94,7 +94,7 @@ class Psf:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Rows of `matrix` as index (m, k) and weight (m, k); an index may occur twice in a row."""
         m = coarse_size(n, ratio)
-        index, weight = self._rows(m, ratio, axis)
+        index, weight = self.rows(m, ratio, axis)
         if boundary == "circular":
             return index % n, weight
         if boundary != "reflect":
@@ -133,7 +133,8 @@ class Psf:
         fwhm, box, shift = self._values()[axis::2]
         return fwhm / FWHM_PER_SIGMA, box, shift
 
-    def _rows(self, m: int, ratio: float, axis: int) -> tuple[np.ndarray, np.ndarray]:
+    def rows(self, m: int, ratio: float, axis: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        """Index and weight (m, k) of the fine pixels that the first m coarse ones see, on a grid without end."""
         sigma, box, shift = self._along(axis)
         centre = ratio * np.arange(m) + (ratio - 1) / 2 + shift
         reach = self.radius(axis) - abs(shift) + 1e-9
