@@ -16,7 +16,7 @@ UTM = "EPSG:32633"
 LEFT, TOP = 400000.0, 5800000.0
 
 
-def north_up(height, width, gsd, left=LEFT, top=TOP, crs=UTM) -> GeoBox:
+def north_up(height: int, width: int, gsd: float, left=LEFT, top=TOP, crs=UTM) -> GeoBox:
     return GeoBox((height, width), Affine(gsd, 0, left, 0, -gsd, top), crs)
 
 
@@ -25,9 +25,13 @@ def centres(box: GeoBox, crs=UTM) -> tuple[np.ndarray, np.ndarray]:
     rows, cols = np.mgrid[: box.shape[0], : box.shape[1]] + 0.5
     a = box.affine
     x, y = a.a * cols + a.b * rows + a.c, a.d * cols + a.e * rows + a.f
-    if box.crs == crs:
-        return x, y
-    return box.crs.transformer_to_crs(crs)(x, y)
+    return (x, y) if box.crs == crs else into(box, crs)(x, y)
+
+
+def into(box: GeoBox, crs):
+    """The function (x, y) -> (x, y) from the CRS of a grid to another."""
+    assert box.crs is not None
+    return box.crs.transformer_to_crs(crs)
 
 
 def painted(box: GeoBox, bands=3, fn=None, **coords):

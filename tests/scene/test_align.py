@@ -14,7 +14,7 @@ from hsgeo.scene import Window, geobox_of, make_scene, open_scene
 from hsgeo.scene.align import align
 from hsgeo.scene.grids import whole
 
-from .aligning import LEFT, TOP, UTM, centres, hsi_and_msi, north_up, painted
+from .aligning import LEFT, TOP, UTM, centres, hsi_and_msi, into, north_up, painted
 
 pytestmark = pytest.mark.filterwarnings("error::RuntimeWarning")
 
@@ -40,7 +40,7 @@ def test_the_msi_lands_on_its_ground():
 @pytest.mark.parametrize("crs", ["EPSG:32632", "EPSG:4326", "EPSG:3857"])
 def test_an_msi_in_another_crs_lands_on_its_ground(crs):
     hsi_box = north_up(20, 20, 30)
-    x, y = hsi_box.crs.transformer_to_crs(crs)(np.array([LEFT, LEFT + 600]), np.array([TOP, TOP - 600]))
+    x, y = into(hsi_box, crs)(np.array([LEFT, LEFT + 600]), np.array([TOP, TOP - 600]))
     size = {"EPSG:32632": 10.0, "EPSG:4326": 0.00012, "EPSG:3857": 16.5}[crs]
     msi_box = north_up(120, 120, size, min(x) - 10 * size, max(y) + 20 * size, crs)
     east, north = centres(msi_box)
@@ -222,7 +222,7 @@ def test_rows_running_upwards_are_turned():
 
 @pytest.mark.parametrize("shape", [(7, 5), (1, 1), (1, 4), (2, 1)])
 def test_tiny_scenes(shape):
-    hsi, msi = hsi_and_msi(north_up(*shape, 30), north_up(40, 40, 10, LEFT - 50, TOP + 60))
+    hsi, msi = hsi_and_msi(north_up(shape[0], shape[1], 30), north_up(40, 40, 10, LEFT - 50, TOP + 60))
     pair = align(hsi, msi)
     assert pair.coarse.shape == shape and not pair.shift.applied
     (patch,) = pair.sample()

@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from affine import Affine
+from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
 
 from hsgeo.scene import Window, make_scene
 from hsgeo.scene.grids import PixelMap, grouped, overlap, whole, zoomed
 from hsgeo.scene.resample import Resampler, cubic
 
-from .aligning import LEFT, TOP, UTM, centres, north_up, painted
+from .aligning import LEFT, TOP, UTM, centres, into, north_up, painted
 
 
 def ramp(east, north, k):
@@ -49,7 +50,7 @@ def test_a_ramp_stays_on_its_line(target):
 
 def test_a_ramp_stays_on_its_line_in_another_zone():
     source = north_up(120, 120, 10)
-    corner = source.crs.transformer_to_crs("EPSG:32632")([LEFT + 300], [TOP - 300])
+    corner = into(source, "EPSG:32632")([LEFT + 300], [TOP - 300])
     target = north_up(50, 50, 9, corner[0][0], corner[1][0], "EPSG:32632")
     got = onto(painted(source, 2, ramp), source, target)
     assert got.mapping.linear is None
@@ -93,7 +94,7 @@ def rough(source, seed=0):
 def test_windows_equal_the_whole(target):
     source = north_up(60, 60, 10)
     if target == "zone":
-        x, y = source.crs.transformer_to_crs("EPSG:32632")([LEFT], [TOP])
+        x, y = into(source, "EPSG:32632")([LEFT], [TOP])
         target = north_up(70, 60, 9.3, x[0] - 10, y[0] + 30, "EPSG:32632")
     reader = onto(rough(source), source, target)
     everything = reader.read(whole(target))
@@ -156,7 +157,7 @@ def test_grids_that_coincide_are_copied():
 
 def test_two_spellings_of_one_crs_are_one():
     source = north_up(30, 30, 10)
-    old = GeoBox(source.shape, source.affine, source.crs.proj.to_wkt("WKT1_ESRI"))
+    old = GeoBox(source.shape, source.affine, CRS(UTM).to_wkt(version="WKT1_ESRI"))
     assert PixelMap.between(old, source).offset == (0, 0)
     assert PixelMap.between(north_up(30, 30, 10, crs="EPSG:25833"), source).offset == (0, 0)
 

@@ -104,7 +104,7 @@ def pair_of_scenes(shift, ratio=4, holes=0, size=40):
     """Scenes with the grids that their files would claim, the MSI's content moved by `shift` fine pixels."""
     sample = shifted_sample(size, size, ratio, shift, holes=holes)
     gsd, extra = 40.0 / ratio, MARGIN * 40.0
-    box = north_up(*sample.msi.shape[1:], gsd, LEFT - extra, TOP + extra)
+    box = north_up(sample.msi.shape[1], sample.msi.shape[2], gsd, LEFT - extra, TOP + extra)
     return make_scene(sample.hsi, north_up(size, size, 40)), make_scene(sample.msi, box)
 
 
