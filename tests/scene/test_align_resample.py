@@ -157,7 +157,7 @@ def test_grids_that_coincide_are_copied():
 
 def test_two_spellings_of_one_crs_are_one():
     source = north_up(30, 30, 10)
-    old = GeoBox(source.shape, source.affine, CRS(UTM).to_wkt(version="WKT1_ESRI"))
+    old = GeoBox(source.shape, source.affine, CRS(UTM).proj.to_wkt("WKT1_ESRI"))
     assert PixelMap.between(old, source).offset == (0, 0)
     assert PixelMap.between(north_up(30, 30, 10, crs="EPSG:25833"), source).offset == (0, 0)
 
