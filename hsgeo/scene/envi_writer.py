@@ -72,7 +72,7 @@ class EnviSink:
 
     def _reserve(self) -> None:
         """Take the space now: a full disk shows before the first pixel is computed."""
-        require_space(self.path, self.needed, self.needed)
+        require_space(self.target, self.needed, self.needed)
         try:
             os.posix_fallocate(self._file, 0, self.needed)
         except (AttributeError, OSError) as error:

@@ -16,10 +16,10 @@ from xml.sax.saxutils import escape
 
 import numpy as np
 
-from hsgeo.errors import HsgeoError, OutputWriteError, ParameterError
+from hsgeo.errors import HsgeoError, ParameterError
 
 from .metadata import Metadata
-from .staging import disk_full, require_space
+from .staging import incomplete, require_space
 from .window import Window
 
 #: bytes of GDAL's block cache while writing (rasterio takes GDAL_CACHEMAX in bytes); more does not write faster
@@ -64,8 +64,8 @@ class GeoTiffSink:
         self.final = folder / target.name
         self.options = {k.upper(): str(v) for k, v in creation.items()}
         self.overviews = overviews and max(meta.shape[1:]) > SMALL
-        # the file, its overviews, and for a COG its source and the driver's own temporary overviews
-        self.needed = meta.nbytes * (3 if cog else 1) * (4 if self.overviews else 3) // 3
+        # a third more with overviews; for a COG also its source, and the overviews once more for the driver
+        self.needed = meta.nbytes * ((8 if cog else 4) if self.overviews else (6 if cog else 3)) // 3
         options = cog_source_options(meta, self.options) if cog else creation_options(meta, self.options)
         pixel_block = meta.count * int(options.get("BLOCKXSIZE", 1)) ** 2 * meta.dtype.itemsize
         cache = max(CACHE_BYTES, 4 * pixel_block if options.get("INTERLEAVE", "BAND").upper() == "PIXEL" else 0)
@@ -89,7 +89,7 @@ class GeoTiffSink:
         """All bands of one window."""
         from rasterio.windows import Window as RasterioWindow
 
-        require_space(self.path, raw.nbytes + self._pending, self.needed)
+        require_space(self.target, raw.nbytes + self._pending, self.needed)
         self._pending = min(self._pending + raw.nbytes, CACHE_BYTES)
         height, width = window.shape
         self._dataset.write(raw, window=RasterioWindow(window.x0, window.y0, width, height))
@@ -108,16 +108,19 @@ class GeoTiffSink:
         if nodata != self.meta.nodata and nodata is not None and self._dataset.nodata != nodata:
             self._dataset.nodata = nodata
         self._dataset.close()
+        check_blocks(self.path, self.target, self.sparse)
         size = self.path.stat().st_size
+        levels = self.levels()
         if self.cog:
-            require_space(self.path, 2 * size if self.overviews else size * 3 // 2, self.needed)
+            require_space(self.target, 2 * size if self.overviews else size * 3 // 2, self.needed)
             self._copy()
             self.path.unlink()
-        elif levels := self.levels():
-            require_space(self.path, size // 2, self.needed)
+        elif levels:
+            require_space(self.target, size // 2, self.needed)
             with rasterio.open(self.path, "r+") as dataset:
                 dataset.build_overviews(levels, Resampling.average)
-        check_blocks(self.final, self.target, self.needed, self.sparse)
+        if self.cog or levels:
+            check_blocks(self.final, self.target, self.sparse)
         self.close()
 
     def close(self) -> None:
@@ -259,8 +262,8 @@ def set_tags(dataset: Any, meta: Metadata, own_domains: bool = True) -> None:
             dataset.update_tags(i + 1, ns="IMAGERY", **imagery)
 
 
-def check_blocks(path: Path, target: Path, needed: int, sparse: bool = False) -> None:
-    """See that every block of a TIFF lies inside the file; GDAL's threads may fail without an error.
+def check_blocks(path: Path, target: Path, sparse: bool = False) -> None:
+    """See that every block of a TIFF lies inside the file; GDAL may fail to write without an error.
 
     Raises
     ------
@@ -281,9 +284,9 @@ def check_blocks(path: Path, target: Path, needed: int, sparse: bool = False) ->
                         start = dataset.get_tag_item(f"BLOCK_OFFSET_{x}_{y}", "TIFF", bidx=band)
                         length = dataset.get_tag_item(f"BLOCK_SIZE_{x}_{y}", "TIFF", bidx=band)
                         if (start is None and not sparse) or (start and int(start) + int(length) > size):
-                            raise disk_full(target, needed)
+                            raise incomplete(target)
     except RasterioError as error:
-        raise OutputWriteError(f"{target} cannot be written: what is on the disk is damaged ({error}).") from error
+        raise incomplete(target) from error
 
 
 def _items(domains: Mapping[str, Mapping[str, str]]) -> bytes:

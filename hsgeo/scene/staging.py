@@ -7,9 +7,11 @@ same target; a lock held by the writing process tells the two apart.
 from __future__ import annotations
 
 import errno
+import glob
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -80,9 +82,9 @@ def staged(path: Path) -> Iterator[Path]:
         inside.mkdir()
         yield inside
     finally:
+        _remove(folder)
         if lock is not None:
             lock.close()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def publish(staging: Path, path: Path, last: Sequence[str] = ()) -> list[Path]:
@@ -129,10 +131,19 @@ def publish_folder(staging: Path, path: Path) -> None:
 def disk_full(path: Path, needed: int) -> OutputWriteError:
     """The error of a disk that is full while `path`, of at most `needed` bytes, is being written."""
     try:
-        missing = max(needed - shutil.disk_usage(path.parent).free, 1)
+        given_back = sum(p.stat().st_size for d in _hidden(path) for p in d.rglob("*") if p.is_file())
+        missing = needed - shutil.disk_usage(path.parent).free - given_back
     except OSError:
-        missing = max(needed, 1)
-    return OutputWriteError(f"disk full while writing {path}; free {_size(missing)} or choose another folder.")
+        missing = needed
+    return OutputWriteError(f"disk full while writing {path}; free {_size(max(missing, 1))} or choose another folder.")
+
+
+def incomplete(path: Path) -> OutputWriteError:
+    """The error of a file that lacks a part although nothing was reported."""
+    return OutputWriteError(
+        f"{path} could not be written completely: the disk is full, or a quota or limit on file sizes is reached; "
+        "choose another folder."
+    )
 
 
 def require_space(path: Path, wanted: int, needed: int) -> None:
@@ -159,23 +170,22 @@ def write_errors(path: Path, needed: int) -> Iterator[None]:
     ------
     OutputWriteError
     """
-    from rasterio.errors import RasterioError
-
     try:
         yield
-    except HsgeoError:
-        raise
-    except OSError as error:  # RasterioIOError is one of them
-        if error.errno in _FULL or _mentions(error, "No space left", "quota exceeded") or _nearly_full(path):
+    except HsgeoError as error:
+        if isinstance(error, OutputWriteError) and _nearly_full(path) and "disk full" not in str(error):
             raise disk_full(path, needed) from error
-        if error.errno == errno.EFBIG or _mentions(error, "File too large"):
+        raise
+    except Exception as error:
+        number = getattr(error, "errno", None)
+        if not isinstance(error, OSError) and not type(error).__module__.startswith("rasterio"):
+            raise
+        if number in _FULL or _mentions(error, "No space left", "quota exceeded") or _nearly_full(path):
+            raise disk_full(path, needed) from error
+        if number == errno.EFBIG or _mentions(error, "File too large"):
             raise OutputWriteError(
                 f"{path} becomes larger than its disk or the limit on file sizes allows; choose another folder."
             ) from error
-        if error.errno is None and not isinstance(error, RasterioError):
-            raise
-        raise OutputWriteError(f"{path} cannot be written ({_reason(error)}).") from error
-    except RasterioError as error:
         raise OutputWriteError(f"{path} cannot be written ({_reason(error)}).") from error
 
 
@@ -223,7 +233,7 @@ def _lock(path: Path) -> IO[Any]:
 def _remove_abandoned(path: Path) -> None:
     if fcntl is None:
         return
-    for folder in path.parent.glob(_escape(_prefix(path)) + "*"):
+    for folder in _hidden(path):
         try:
             with open(folder / _LOCK, "r+") as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -233,7 +243,15 @@ def _remove_abandoned(path: Path) -> None:
             continue
 
 
-def _escape(text: str) -> str:
-    import glob
+def _hidden(path: Path) -> list[Path]:
+    """The hidden folders of all writers of an output."""
+    return list(path.parent.glob(glob.escape(_prefix(path)) + "*"))
 
-    return glob.escape(text)
+
+def _remove(folder: Path) -> None:
+    """Remove a folder in which threads of a failed write may still be at work."""
+    for pause in (0, 0.05, 0.2, 0.5, 1, 2):
+        time.sleep(pause)
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            return

@@ -7,9 +7,11 @@ physical ones. `open_zarr_scene` gives a scene in both cases.
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 import os
+import struct
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -67,7 +69,7 @@ class ZarrSink:
         from zarr.codecs import BloscCodec
 
         side, level = _options(target, creation)
-        self.meta, self.path = meta, folder / target.name
+        self.meta, self.target, self.path = meta, target, folder / target.name
         self.needed = meta.nbytes
         unit = side * max(1, _UNIT // side)
         self.block = (unit, unit)
@@ -90,7 +92,8 @@ class ZarrSink:
     def _write_coordinates(self) -> None:
         meta = self.meta
         for key in ("band", *BAND_COORDS):
-            values = meta.columns[key]
+            # bands are counted in the file that a scene is opened from, which is now this one
+            values = np.arange(1, meta.count + 1) if key == "band" else meta.columns[key]
             if key == "band_tags":
                 values = np.array([json.dumps(dict(extra)) for extra in meta.extra])
             self._coordinate(key, values, ("band",), {"units": _UNITS[key]} if key in _UNITS else {})
@@ -114,7 +117,7 @@ class ZarrSink:
 
     def write(self, raw: np.ndarray, window: Window) -> None:
         """All bands of one window."""
-        require_space(self.path, raw.nbytes, self.needed)
+        require_space(self.target, raw.nbytes, self.needed)
         self._array[(slice(None), *window.slices)] = raw
 
     def finish(self, nodata: float | None) -> None:
@@ -165,7 +168,7 @@ def array_attributes(meta: Metadata) -> dict[str, Any]:
     else:
         attrs["comment"] = "stored values; physical = stored * scale + offset, which are coordinates along band"
     if meta.nodata is not None and math.isfinite(meta.nodata):
-        attrs["_FillValue"] = _fill(meta.nodata, meta.dtype)
+        attrs["_FillValue"] = _cf_fill(meta.nodata, meta.dtype)
     if len(units) == 1 and (unit := units.pop()):
         attrs["units"] = unit
     return attrs
@@ -173,6 +176,13 @@ def array_attributes(meta: Metadata) -> dict[str, Any]:
 
 def _fill(nodata: float, dtype: np.dtype) -> Any:
     return float(nodata) if dtype.kind == "f" else min(max(int(nodata), np.iinfo(dtype).min), np.iinfo(dtype).max)
+
+
+def _cf_fill(nodata: float, dtype: np.dtype) -> Any:
+    """As xarray keeps it in zarr 3: floats as base64 of eight bytes."""
+    if dtype.kind == "f":
+        return base64.standard_b64encode(struct.pack("<d", nodata)).decode()
+    return _fill(nodata, dtype)
 
 
 def _json_number(value: float | None) -> Any:
