@@ -10,10 +10,10 @@ import torch
 from hsgeo.methods.fusion.frame import interpolation
 
 #: multiples of the prior's variance between which a pixel's local variance is interpolated
-LEVELS = (0.1, 0.3, 1.0, 3.0, 10.0)
+LEVELS = (0.03, 0.17, 1.0, 6.0, 36.0)
 
 #: standard deviation of the window of the local energy, fine pixels
-WINDOW = 2.0
+WINDOW = 1.0
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class FallingSpectrum:
     """phi(f) = scale / (1 + (f / corner)^2)^(exponent / 2), f in cycles per fine pixel, mean 1 over the plane."""
 
     corner: float
-    exponent: float = 2.0
+    exponent: float = 2.5
 
     def __call__(self, fy: np.ndarray, fx: np.ndarray) -> np.ndarray:
         f = (np.arange(256) - 127.5) / 256

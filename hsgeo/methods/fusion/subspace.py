@@ -35,7 +35,7 @@ class SubspaceFusion(Method):
         Raises
         ------
         BandError
-            Fewer than two HSI bands can enter the model.
+            Fewer than three HSI bands can enter the model.
         DataError
             The HSI has no data, or the same value everywhere.
         """
@@ -74,14 +74,19 @@ def _model(inputs: FusionInputs, found: Survey, params: SubspaceParams) -> Subsp
         offsets=offsets,
         gauges=gauges,
         covariance=np.eye(space.p),
-        spectrum=FallingSpectrum(0.5 / pair.ratio),
+        spectrum=FallingSpectrum(0.75 / pair.ratio),
         energy=1.0,
         mean=space.projection @ found.mean,
         spread=positive(space.projection @ found.covariance @ space.projection.T - np.eye(space.p), 1.0),
         lost=_lost(found),
         halo=-(-params.halo * pair.ratio // period) * period,
         has_variance=params.uncertainty,
-        estimates={"subspace": space.criterion, "dimension": space.p, "psf_fwhm": list(seen.psf.fwhm)},
+        estimates={
+            "subspace": space.criterion,
+            "dimension": space.p,
+            "psf_fwhm": list(seen.psf.fwhm),
+            **dict(seen.sources),
+        },
     )
 
 
