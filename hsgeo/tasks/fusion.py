@@ -15,7 +15,7 @@ from hsgeo.errors import ParameterError, did_you_mean
 from hsgeo.methods.fusion.work import Encoding, FusionWork
 from hsgeo.scene import make_scene
 from hsgeo.scene.align import AlignedPair, align
-from hsgeo.tasks.inputs import Scene, encoding_for, masked, open_input, path_of
+from hsgeo.tasks.inputs import Scene, encoding_for, masked, naming, open_input, path_of
 from hsgeo.tasks.options import RunOptions, WriteOptions, check_target
 from hsgeo.tasks.report import consistency_of, describe_grid, flag_counts
 
@@ -133,10 +133,10 @@ class FusionJob:
         if self._model is None:
             from hsgeo.methods.inputs import fusion_inputs
 
-            with self.progress.stage("fit"):
-                self._model = self.method.fit(
-                    fusion_inputs(self.pair, self.msi, **self.given), self.params(), self.progress
-                )
+            with self.progress.stage("fit"), naming(self.inputs):
+                inputs = fusion_inputs(self.pair, self.msi, **self.given)
+                self._model = self.method.fit(inputs, self.params(), self.progress)
+            self.notes += self._model.notes
         return self._model
 
     def params(self) -> Any:

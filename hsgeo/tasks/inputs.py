@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from hsgeo.errors import ParameterError
+from hsgeo.errors import BandError, DataError, ParameterError
 from hsgeo.methods.fusion.work import Encoding
 from hsgeo.scene import make_scene, open_scene
 from hsgeo.scene.model import BAND_COORDS, geobox_of, label
@@ -40,6 +42,17 @@ def open_input(scene: Scene, sensor: str | None, notes: list[str], mask: Scene |
 
 def path_of(scene: Scene | None) -> str | None:
     return None if scene is None else label(scene) if isinstance(scene, xr.DataArray) else str(scene)
+
+
+@contextmanager
+def naming(inputs: Sequence[str]) -> Iterator[None]:
+    """Put the names of the inputs before what a fit has to say of their pixels or bands."""
+    try:
+        yield
+    except (DataError, BandError) as error:
+        if any(name in str(error) for name in inputs):
+            raise
+        raise type(error)(f"{' and '.join(inputs)}: {error}") from error
 
 
 def encoding_for(hsi: xr.DataArray, write: WriteOptions, notes: list[str]) -> Encoding:

@@ -17,6 +17,8 @@ CHUNK = 2**25
 
 def dead_bands(patches: Sequence[np.ndarray]) -> dict[int, str]:
     """Bands of the patches (B, h, w) that carry nothing, and why."""
+    if not patches:
+        raise DataError("there is no pixel where both images have data; check their nodata values and masks.")
     low = np.full(len(patches[0]), np.inf)
     high = np.full(len(patches[0]), -np.inf)
     for patch in patches:
