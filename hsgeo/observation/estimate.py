@@ -29,6 +29,9 @@ _GROUP_MTF = 0.3
 #: registration and blur weigh more
 _FINER = 2.0
 
+#: least part of the finest detail of a calm scene that is noise
+_SCENE = 0.5
+
 #: coarse pixels that the PSF is sought on, and fewer than which it is not sought
 _SEARCH, _FEW = 12000, 30
 
@@ -231,7 +234,12 @@ def _fit_group(
         else:
             response, offset, left, origin = _radiometry(problem, band, given[row])
         weights = response @ basis
-        explained = float(weights @ errors @ weights) + group.noise_gain(psf) * sensor**2
+        from_hsi, through = float(weights @ errors @ weights), group.noise_gain(psf)
+        # on the coarse grid the noise cannot have more variance than was left: what is more is scene
+        most = (left * (1 + 3 / sqrt(problem.freedom)) - from_hsi) / through
+        sensor = min(sensor, max(sqrt(max(most, 0.0)), _SCENE * sensor))
+        explained = from_hsi + through * sensor**2
+        out.sensor[row] = sensor
         out.response[row], out.offset[row], out.origin[row] = response, offset, origin
         out.residuals[row] = sqrt(left / max(float((band**2).mean()), 1e-300))
         out.noise[row] = sqrt(sensor**2 + _FINER**2 * max(left - explained, 0.0))

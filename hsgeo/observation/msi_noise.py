@@ -15,6 +15,9 @@ _SMOOTH = np.array([1.0, 2.0, 1.0]) / np.sqrt(6)
 #: part of the pixels taken as calm, and the window that says how calm
 _CALM, _WINDOW = 0.1, 7
 
+#: least share of a regression's residual that is the band's own noise
+_OWN = 0.25
+
 #: no band is better than this part of its root mean square
 _LEAST = 3e-4
 
@@ -61,19 +64,31 @@ def detail_noise(images: Sequence[np.ndarray]) -> np.ndarray:
     if pixels < 9:
         return np.maximum(0.01 * rms, least)
     d, a = np.concatenate(detail, 1), np.concatenate(activity, 1)
-    return np.maximum([_calm_noise(d, a[i], i) for i in range(bands)], least)
+    found = [_calm_regression(d, a[i], i) for i in range(bands)]
+    return np.maximum(np.sqrt(_own_part(np.array([v for v, _ in found]), np.stack([w for _, w in found]))), least)
 
 
-def _calm_noise(detail: np.ndarray, activity: np.ndarray, band: int) -> float:
+def _calm_regression(detail: np.ndarray, activity: np.ndarray, band: int) -> tuple[float, np.ndarray]:
+    """What the other bands leave of a band's detail where it is calm: variance, and their weights (b,)."""
     wanted = min(activity.size, max(int(_CALM * activity.size), 20 * len(detail)))
     calm = detail[:, np.argpartition(activity, wanted - 1)[:wanted]]
     energy = calm @ calm.T
-    if len(detail) > 1 and wanted > 3 * len(detail):
-        scale = np.sqrt(np.diag(energy))
-        scale[scale == 0] = 1.0
-        inverse = np.linalg.inv(energy / np.outer(scale, scale) + 1e-9 * np.eye(len(detail)))
-        return float(scale[band] / np.sqrt(inverse[band, band] * (wanted - len(detail) + 1)))
-    return float(np.sqrt(energy[band, band] / wanted))
+    weights = np.zeros(len(detail))
+    if len(detail) == 1 or wanted <= 3 * len(detail):
+        return float(energy[band, band]) / wanted, weights
+    others = np.delete(np.arange(len(detail)), band)
+    part = energy[np.ix_(others, others)]
+    weights[others] = np.linalg.lstsq(part, energy[others, band], rcond=1e-9)[0]
+    left = energy[band, band] - weights @ energy[:, band]
+    return float(max(left, 0.0)) / (wanted - len(others)), weights
+
+
+def _own_part(left: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Noise variances from regression residuals, which hold the noise of the regressors too: left = v + weights^2 v."""
+    own = left.copy()
+    for _ in range(60):
+        own = 0.5 * own + 0.5 * np.maximum(left - weights**2 @ own, _OWN * left)
+    return own
 
 
 def _filtered(image: np.ndarray, down: np.ndarray, across: np.ndarray) -> np.ndarray:
