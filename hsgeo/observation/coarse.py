@@ -12,7 +12,7 @@ import numpy as np
 from .psf import Psf, coarse_size
 
 #: part of the PSF's weight that must fall on data; less only where too few pixels would be left
-_COVER = (0.99, 0.95, 0.8, 0.5)
+_COVER = (0.99, 0.95, 0.8, 0.5, 0.1)
 
 
 class PatchLike(Protocol):

@@ -223,9 +223,17 @@ def _fit_group(
     """Response, offset and noise of one group's bands."""
     noise = detail_noise([np.where(m > 0, x, np.nan) for x, m in zip(group.values, group.known, strict=True)])
     out.noise[list(rows)] = out.sensor[list(rows)] = noise
-    if samples.count(k) < 3:
-        return
     msi = samples.msi(k, psf)
+    if samples.count(k) < 3:
+        known = given if given is not None else table
+        for row, band in zip(rows, msi, strict=True):
+            if known is None or band.size == 0:
+                out.noise[row] = np.inf
+                continue
+            seen = float((known[row] @ basis @ samples.coefficients[k]).mean())
+            gain = 1.0 if known is given or seen == 0 else max(float(band.mean()) / seen, 0.0)
+            out.response[row], out.origin[row] = gain * known[row], "given" if known is given else "from the table"
+        return
     problem = ResponseProblem(samples.coefficients[k], basis, places)
     for row, band, sensor in zip(rows, msi, noise, strict=True):
         if given is None:
