@@ -1,8 +1,6 @@
-"""Where blocks are worked on: in this process, on worker processes of this machine, or on a dask cluster that exists.
+"""The job of a run, and its blocks worked on in this process.
 
-Results never travel: a task writes its own block, and sends back a small dict of statistics.
-
-In this process a plain loop does it, not a dask cluster of threads. Nine tiles of 224 x 512 x 512 with torch in them took
+In this process a plain loop does it, not a dask cluster of threads. Nine tiles of 224 x 512 x 512 with torch took
 15 s of CPU time and 1.2 GiB in the loop, 16 s and 2.3 GiB with two threads or dask's threaded scheduler, and 23 s,
 2.0 GiB and a second to start on an in-process `LocalCluster` of one thread (2 cores, torch 2.13, dask 2026.8). torch
 fills the cores from within one task, and an interrupt reaches work that runs in the main thread at once.
@@ -13,29 +11,15 @@ from __future__ import annotations
 import ctypes
 import queue
 import threading
-import uuid
-import warnings
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import CancelledError
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hsgeo.errors import HsgeoError
 
 from .blend import PatchGrid, blend
-from .devices import pick_device
 from .plan import Block
 from .store import Store
-
-if TYPE_CHECKING:
-    from distributed import Client
-
-#: tasks that wait on a cluster for each thread of it, the running one included
-IN_FLIGHT = 2
-#: seconds that a cluster may be without workers before the run gives up
-PATIENCE = 60.0
-LOST = "the dask scheduler can no longer be reached; what is done is kept for --resume."
 
 Done = tuple[Block, Any]
 
@@ -131,111 +115,3 @@ def in_process(job: Job, blocks: Iterable[Block], device: str, threads: int = 1)
                 )
         for thread in team:
             thread.join(timeout=10)
-
-
-def on_cluster(client: Client, job: Job, blocks: Iterable[Block], device: str, gpu: bool = False) -> Iterator[Done]:
-    """Work on a cluster, with a bounded number of blocks in flight.
-
-    Parameters
-    ----------
-    device : str
-        Device specification, resolved on the worker.
-    gpu : bool
-        Each task takes one of the resource ``GPU``.
-
-    Raises
-    ------
-    HsgeoError
-        Workers died again and again on one block, or none is left.
-    """
-    import cloudpickle
-    from distributed import KilledWorker
-
-    run = uuid.uuid4().hex[:12]
-    results: queue.SimpleQueue[Any] = queue.SimpleQueue()
-    todo = iter(blocks)
-    flying: dict[Any, tuple[Any, Block]] = {}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # "large graph": the job goes to the scheduler once, as it must
-        # the scheduler keeps it, and sends it to workers as they need it, to those that replace a killed one as well
-        parcel = client.submit(_keep, run, cloudpickle.dumps(job), key=f"hsgeo-job-{run}")
-    try:
-        more, idle = True, 0.0
-        while more or flying:
-            while more and len(flying) < IN_FLIGHT * max(1, _threads(client)):
-                block = next(todo, None)
-                if block is None:
-                    more = False
-                    break
-                future = client.submit(
-                    _work,
-                    parcel,
-                    block,
-                    device,
-                    key=f"hsgeo-{run}-{block.row}-{block.col}",
-                    resources={"GPU": 1} if gpu else None,
-                )
-                flying[future.key] = (future, block)
-                future.add_done_callback(results.put)
-            if not flying:
-                break
-            try:
-                future = results.get(timeout=1.0)
-            except queue.Empty:
-                idle = 0.0 if _threads(client) else idle + 1.0
-                if idle >= PATIENCE:
-                    raise HsgeoError(
-                        f"the cluster has had no worker for {PATIENCE:.0f} seconds; what is done is kept for --resume."
-                    ) from None
-                continue
-            _, block = flying.pop(future.key)
-            try:
-                yield block, future.result()
-            except CancelledError as error:
-                raise HsgeoError(LOST) from error
-            except KilledWorker as error:
-                raise HsgeoError(
-                    f"worker processes died one after the other on block {block.row}, {block.col}, most often for lack "
-                    "of memory; use fewer --workers or a smaller --tile, and go on with --resume."
-                ) from error
-            finally:
-                future.release()
-    finally:
-        client.cancel([future for future, _ in flying.values()])
-        parcel.release()
-
-
-def _threads(client: Client) -> int:
-    try:
-        return sum(client.nthreads().values())
-    except OSError as error:
-        raise HsgeoError(LOST) from error
-
-
-def _keep(run: str, job: bytes) -> tuple[str, bytes]:
-    return run, job
-
-
-@lru_cache(maxsize=8)
-def _device(spec: str) -> str:
-    return pick_device(spec)
-
-
-_JOBS: dict[str, Job] = {}
-_JOBS_LOCK = threading.Lock()
-
-
-def _work(parcel: tuple[str, bytes], block: Block, device: str) -> Any:
-    """One task on a worker; the job is unpickled once per process."""
-    import cloudpickle
-
-    from .cluster import limit_threads
-
-    run, job = parcel
-    with _JOBS_LOCK:
-        if run not in _JOBS:
-            _JOBS.clear()
-            _JOBS[run] = cloudpickle.loads(job)
-            limit_threads()
-        ready = _JOBS[run]
-    return ready(block, _device(device))

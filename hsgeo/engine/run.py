@@ -14,9 +14,10 @@ from hsgeo.errors import ParameterError
 
 from .blend import PatchGrid
 from .devices import check_device, cuda_count, gpus_for, pick_device, visible_gpus
-from .dispatch import Done, Job, in_process, on_cluster
+from .dispatch import Done, Job, in_process
 from .identity import full_identity
 from .plan import Block, TilePlan
+from .remote import on_cluster
 from .store import Output, Store
 
 logger = logging.getLogger("hsgeo")
@@ -167,7 +168,7 @@ def _dispatch(
         with existing_cluster(scheduler, job.store.path) as client:
             notes.append(f"working on the cluster at {scheduler}, which must see the same files as this machine.")
             gpu = devices != "cpu" and has_gpu_resource(client)
-            with closing(on_cluster(client, job, todo, devices, gpu)) as results:  # type: ignore[type-var]
+            with closing(on_cluster(client, job, todo, devices, gpu, lasting=True)) as results:  # type: ignore[type-var]
                 yield results
     elif workers:
         from .cluster import local_cluster

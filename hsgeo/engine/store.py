@@ -18,7 +18,6 @@ import os
 import shutil
 import uuid
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -205,12 +204,21 @@ class Store:
             row, _, col = marker.name.partition(".")
             if not (row.isdigit() and col.isdigit()):
                 continue
-            with suppress(ValueError, KeyError):
-                record = json.loads(marker.read_text(encoding="utf-8"))
-                # after a power cut a marker may have outlived its chunk
-                if record["sizes"] == self._sizes(int(row), int(col)):
-                    found[int(row), int(col)] = record["stats"]
+            record = self.record(int(row), int(col))
+            # after a power cut a marker may have outlived its chunk
+            if record is not None and record["sizes"] == self._sizes(int(row), int(col)):
+                found[int(row), int(col)] = record["stats"]
+            else:
+                marker.unlink()
         return found
+
+    def record(self, row: int, col: int) -> dict[str, Any] | None:
+        """The marker of a block: ``stats`` and ``sizes``; None where there is none that can be read."""
+        try:
+            record = json.loads((self.path / "blocks" / f"{row}.{col}").read_text(encoding="utf-8"))
+            return record if {"stats", "sizes"} <= record.keys() else None
+        except (OSError, ValueError, AttributeError):
+            return None
 
     def write(self, block: Block, result: Any) -> Any:
         """Store the result of one block; returns its statistics as a resumed run will read them.

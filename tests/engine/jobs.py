@@ -40,6 +40,7 @@ class Environment:
     """Reports the process it runs in."""
 
     def __call__(self, block, device):
+        time.sleep(0.1)
         names = ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "HSGEO_TORCH_THREADS")
         stats = {"pid": os.getpid(), "device": device, **{n: os.environ.get(n) for n in names}}
         return {"image": np.zeros((3, *block.core.shape)), "stats": stats}
@@ -51,6 +52,7 @@ class Deadly:
 
     folder: str
     times: int
+    pause: float = 0.0
 
     def __call__(self, block, device):
         if (block.row, block.col) == (1, 1):
@@ -58,7 +60,7 @@ class Deadly:
             if len(marks) < self.times:
                 (Path(self.folder) / str(len(marks))).touch()
                 os.kill(os.getpid(), signal.SIGKILL)
-        return Ramp()(block, device)
+        return Ramp(self.pause)(block, device)
 
 
 def main() -> None:

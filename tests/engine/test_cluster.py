@@ -9,7 +9,7 @@ import numpy as np
 import psutil
 import pytest
 
-from hsgeo.engine import cluster, dispatch
+from hsgeo.engine import cluster, remote
 from hsgeo.engine.cluster import cores, worker_specs
 from hsgeo.engine.plan import TilePlan
 from hsgeo.engine.run import run
@@ -34,10 +34,10 @@ def test_worker_processes_share_the_cores_listen_on_loopback_and_survive_a_kill(
     before = {**os.environ}
     addresses: set[str] = set()
     calls: list[Any] = []
-    submit = dispatch.on_cluster
+    submit = remote.on_cluster
 
-    def watched(client, job, blocks, device, gpu=False):
-        for done in submit(client, job, blocks, device, gpu):
+    def watched(client, job, blocks, device, gpu=False, lasting=False):
+        for done in submit(client, job, blocks, device, gpu, lasting):
             me = psutil.Process()
             for process in (me, *me.children(recursive=True)):
                 with suppress(psutil.NoSuchProcess):
@@ -47,7 +47,7 @@ def test_worker_processes_share_the_cores_listen_on_loopback_and_survive_a_kill(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("hsgeo.engine.run.on_cluster", watched)
-        report = go(tmp_path, Deadly(str(tmp_path / "marks"), 1), workers=2)
+        report = go(tmp_path, Deadly(str(tmp_path / "marks"), 1, pause=0.2), workers=2)
     assert report.done == 16 and len(calls) == 16
     y, x = np.mgrid[:40, :40]
     np.testing.assert_array_equal(report.arrays["image"][...], np.stack([100 * y + x, y * x, y - x]))
@@ -72,9 +72,9 @@ def test_a_block_that_kills_every_worker_is_given_up(tmp_path):
 def test_gpu_workers_see_one_gpu_each(tmp_path, monkeypatch):
     """The pinning, without a GPU: the processes are told theirs, and tasks ask for the resource."""
     monkeypatch.setattr("hsgeo.engine.run.cuda_count", lambda: 2)
-    monkeypatch.setattr("hsgeo.engine.dispatch.pick_device", lambda spec: spec)
+    monkeypatch.setattr("hsgeo.engine.remote.pick_device", lambda spec: spec)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,GPU-abc")
-    monkeypatch.setattr("hsgeo.engine.dispatch._work", _work_without_gpu)
+    monkeypatch.setattr("hsgeo.engine.remote._work", _work_without_gpu)
     report = go(tmp_path, Environment(), workers=5, devices="auto")
     assert {s["CUDA_VISIBLE_DEVICES"] for s in report.stats} == {"4", "GPU-abc"}
     assert {s["device"] for s in report.stats} == {"cuda:0"}
@@ -82,10 +82,10 @@ def test_gpu_workers_see_one_gpu_each(tmp_path, monkeypatch):
     assert {s["OMP_NUM_THREADS"] for s in report.stats} == {str(max(1, cores() // 2))}
 
 
-def _work_without_gpu(parcel, block, device):
-    import cloudpickle
+def _work_without_gpu(run, block, device):
+    from hsgeo.engine.delivery import delivered
 
-    return cloudpickle.loads(parcel[1])(block, device)
+    return delivered(run)(block, device)
 
 
 def test_specs_of_workers(monkeypatch):
@@ -149,7 +149,7 @@ def test_few_tasks_are_in_flight(tmp_path, scheduler, monkeypatch):
 
     def counted(self, fn, *args, **more):
         future = submit(self, fn, *args, **more)
-        if fn is dispatch._work:
+        if fn is remote._work:
             waiting.add(future.key)
             future.add_done_callback(lambda f: waiting.discard(f.key))
             most.append(len(waiting))
@@ -158,7 +158,7 @@ def test_few_tasks_are_in_flight(tmp_path, scheduler, monkeypatch):
     monkeypatch.setattr(Client, "submit", counted)
     plan = TilePlan(40, 40, tile=4)
     run(Ramp(), plan, OUTPUTS, tmp_path / "s", identity={}, devices="cpu", scheduler=scheduler[0])
-    assert len(most) == 100 and max(most) <= dispatch.IN_FLIGHT * 2
+    assert len(most) == 100 and max(most) <= remote.IN_FLIGHT * 2
 
 
 def test_a_scheduler_that_is_not_there(tmp_path, monkeypatch):
