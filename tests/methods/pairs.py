@@ -111,12 +111,12 @@ def make_case(
     noise_hsi = np.full(bands, np.sqrt((hsi**2).mean() / 10**3.5))
     hsi = hsi + noise_hsi[:, None, None] * rng.standard_normal(hsi.shape)
     seen = np.einsum("kb,bhw->khw", response, truth)
-    noise_msi = np.full(len(response), np.sqrt((seen**2).mean() / 1e4))
+    noise_msi = np.sqrt((seen**2).mean((1, 2)) / 1e4)
     msi, start = [], 0
     for group, r in zip(windows, ratios, strict=True):
         x = seen[start : start + len(group)]
         x = x if r == 1 else degrade(x, Psf(float(r), float(r)), r)
-        msi.append(x + noise_msi[0] * rng.standard_normal(x.shape))
+        msi.append(x + noise_msi[start : start + len(group), None, None] * rng.standard_normal(x.shape))
         start += len(group)
     return Case(truth, MemoryPair(hsi, msi, ratio, ratios), response, psf, noise_hsi, noise_msi)
 

@@ -61,7 +61,7 @@ def test_posterior_mean_equals_the_dense_one(name: str, level: float) -> None:
     solver, data, observe, prior = build(name)
     y = np.concatenate([d.ravel() for d in data])
     want = np.linalg.solve(np.linalg.inv(level * prior) + observe.T @ observe, observe.T @ y)
-    b = solver.solve(solver.rhs([torch.as_tensor(d) for d in data]), level)
+    b = solver.solve(solver.take([torch.as_tensor(d) for d in data]), level)
     np.testing.assert_allclose(mean_of(solver, b).ravel(), want, atol=1e-11)
     seen = np.concatenate([solver.predict(b, j).numpy().ravel() for j in range(len(data))])
     np.testing.assert_allclose(seen, observe @ want, atol=1e-11)
@@ -70,20 +70,21 @@ def test_posterior_mean_equals_the_dense_one(name: str, level: float) -> None:
 def test_float32_agrees_with_float64() -> None:
     solver, data, _, _ = build("HSI and MSI")
     single = ClosedForm(solver.shape, solver.sensors, (solver.basis @ solver.basis.T).numpy(), SPECTRUM)
-    want = mean_of(solver, solver.solve(solver.rhs([torch.as_tensor(d) for d in data])))
-    got = mean_of(single, single.solve(single.rhs([torch.as_tensor(d, dtype=torch.float32) for d in data])))
+    want = mean_of(solver, solver.solve(solver.take([torch.as_tensor(d) for d in data])))
+    got = mean_of(single, single.solve(single.take([torch.as_tensor(d, dtype=torch.float32) for d in data])))
     np.testing.assert_allclose(got, want, atol=2e-5 * np.abs(want).max())
 
 
-def test_adjoint_of_the_observation() -> None:
-    """<predict b, y> = <b, rhs y> for every sensor together."""
+def test_folding_and_spreading_are_adjoint() -> None:
+    """<predict b, y> = <b, what `take` makes of y> for every sensor."""
     solver, data, _, _ = build("MSI at 10 and 20 m")
-    y = [torch.as_tensor(d) for d in data]
     field = torch.as_tensor(np.random.default_rng(1).standard_normal((3, *solver.shape)))
     b = torch.fft.rfft2(field)
-    left = sum((solver.predict(b, j) * d).sum() for j, d in enumerate(y))
-    right = (field * solver.field(solver.rhs(y))).sum()
-    assert abs(left - right) < 1e-11 * abs(left)
+    for j, values in enumerate(data[:-1]):
+        one = [torch.as_tensor(d * (k == j)) for k, d in enumerate(data)]
+        left = (solver.predict(b, j) * torch.as_tensor(values)).sum()
+        right = (field * solver.field(solver.take(one, alone=True).fine)).sum()
+        assert abs(left - right) < 1e-11 * abs(left)
 
 
 def test_the_hsi_alone() -> None:
@@ -91,7 +92,7 @@ def test_the_hsi_alone() -> None:
     own = observe[-data[-1].size :]
     want = np.linalg.solve(np.linalg.inv(prior) + own.T @ own, own.T @ data[-1].ravel())
     silent = [torch.zeros(data[0].shape, dtype=torch.float64), torch.as_tensor(data[-1])]
-    b = solver.solve(solver.rhs(silent), alone=True)
+    b = solver.solve(solver.take(silent, alone=True), alone=True)
     np.testing.assert_allclose(mean_of(solver, b).ravel(), want, atol=1e-11)
 
 
@@ -106,7 +107,7 @@ def test_gaps_give_the_dense_posterior_of_what_is_there(name: str) -> None:
     want = np.linalg.solve(np.linalg.inv(prior) + own.T @ own, own.T @ y)
     known = [torch.as_tensor(np.where(g, 0, d)) for d, g in zip(data, gaps, strict=True)]
     filled, steps = complete(solver, known, [torch.as_tensor(g) for g in gaps])
-    got = mean_of(solver, solver.solve(solver.rhs(filled)))
+    got = mean_of(solver, solver.solve(solver.take(filled)))
     assert 0 < steps < 80
     np.testing.assert_allclose(got.ravel(), want, atol=2e-4 * np.abs(want).max())
 

@@ -44,7 +44,7 @@ def complete(
         return list(data), 0
 
     def smooth(values: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-        b = solver.solve(solver.rhs(values))
+        b = solver.solve(solver.take(values))
         return [torch.where(gaps[j], solver.predict(b, j), 0.0) for j in holes]
 
     def within(u: Sequence[torch.Tensor]) -> list[torch.Tensor]:
@@ -59,7 +59,7 @@ def complete(
             return list(r)
         alone = within(r)
         alone[-1] = torch.zeros_like(data[-1])
-        b = solver.solve(solver.rhs(alone), alone=True)
+        b = solver.solve(solver.take(alone, alone=True), alone=True)
         return [
             x + torch.where(gaps[j], solver.predict(b, j), 0.0) if j in fine else x
             for j, x in zip(holes, r, strict=True)

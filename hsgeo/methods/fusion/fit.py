@@ -23,6 +23,9 @@ from hsgeo.unmixing.subspace import Subspace, subspace
 #: smallest variance of a coefficient's detail, in units of its noise's variance
 FLOOR = 0.05
 
+#: EM steps for the detail's covariance
+STEPS = 2
+
 #: coarse pixels by which a sample patch is mirrored
 MARGIN = 4
 
@@ -86,17 +89,32 @@ def fit_prior(model: SubspaceModel, patches: Sequence[Any]) -> None:
         if detail is not None:
             moment += np.einsum("phw,qhw->pq", detail, detail)
             count += detail[0].size
-    model.covariance = positive(moment / max(count, 1) - np.eye(p), FLOOR)
+    model.covariance = positive(_shrunk(moment, count, model), FLOOR)
     model.forget()
-    moment, count = np.zeros((p, p)), 0
-    for case in cases:
-        detail = mix(model.operators(case.frame.shape).solver.basis, case.base(model)).double().numpy()
-        moment += np.einsum("phw,qhw->pq", detail, detail, optimize=True)
-        count += detail[0].size
-    model.covariance = positive(0.5 * model.covariance + 0.5 * moment / count, FLOOR)
-    model.forget()
+    for _ in range(STEPS):
+        moment, count = np.zeros((p, p)), 0
+        for case in cases:
+            detail = mix(model.operators(case.frame.shape).solver.basis, case.base(model)).double().numpy()
+            moment += np.einsum("phw,qhw->pq", detail, detail, optimize=True)
+            count += detail[0].size
+        model.covariance = positive(0.5 * model.covariance + 0.5 * moment / count, FLOOR)
+        model.forget()
     energies = [local_energy(case.base(model)).double() for case in cases]
     model.energy = float(sum(e.sum() for e in energies) / sum(e.numel() for e in energies))
+
+
+#: how many pixels of the coarser scale the scene's own covariance counts for
+SHRINK = 1.0
+
+
+def _shrunk(moment: np.ndarray, count: int, model: SubspaceModel) -> np.ndarray:
+    """Covariance of the detail without its noise, drawn to the shape of the scene's own where pixels are few."""
+    if count == 0:
+        return 0.3 * model.spread
+    covariance = moment / count - np.eye(len(moment))
+    alike = model.spread * max(np.trace(covariance), 0.0) / np.trace(model.spread)
+    share = SHRINK / (SHRINK + count / model.scale**2)
+    return (1 - share) * covariance + share * alike
 
 
 class PatchCase:
@@ -120,4 +138,4 @@ class PatchCase:
     def base(self, model: SubspaceModel) -> torch.Tensor:
         """Posterior mean of the detail (p, H, W) at the prior's own level, in the solver's coordinates."""
         solver = model.operators(self.frame.shape).solver
-        return solver.field(solver.solve(solver.rhs(self.data)))
+        return solver.field(solver.solve(solver.take(self.data)))

@@ -81,7 +81,9 @@ def interpolation(n: int, ratio: int, mirrored: bool = False) -> np.ndarray:
             total += np.where(d < 1, 2 / 3 - d**2 + d**3 / 2, np.where(d < 2, (2 - d) ** 3 / 6, 0.0))
         return total
 
-    return basis(position) @ np.linalg.inv(basis(nodes.astype(float)))
+    matrix = basis(position) @ np.linalg.inv(basis(nodes.astype(float)))
+    matrix[np.abs(matrix) < 1e-12] = 0.0  # the spline's tails would be denormal numbers in float32, which are slow
+    return matrix
 
 
 def _mirror(index: np.ndarray, low: int, high: int) -> np.ndarray:

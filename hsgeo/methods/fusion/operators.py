@@ -97,11 +97,11 @@ class TileOperators:
             Share of each level.
         """
         solver = self.solver
-        rhs = solver.rhs(data)
-        base = solver.field(solver.solve(rhs))
+        evidence = solver.take(data)
+        base = solver.field(solver.solve(evidence))
         weights = level_weights(local_energy(base), energy)
         total = base.mul_(weights[LEVELS.index(1.0)])
         for level, weight in zip(LEVELS, weights, strict=True):
             if level != 1.0 and bool(weight.any()):
-                total.addcmul_(weight, solver.field(solver.solve(rhs, level)))
+                total.addcmul_(weight, solver.field(solver.solve(evidence, level)))
         return mix(solver.basis, total), weights

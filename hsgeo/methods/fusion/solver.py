@@ -39,6 +39,14 @@ class Sensor:
         return self.psf.transfer(n, self.ratio, axis)
 
 
+@dataclass(frozen=True)
+class Evidence:
+    """Data in the frequency domain: what is diagonal there (p, H, W // 2 + 1), and the coarser sensors' spectra."""
+
+    fine: torch.Tensor
+    coarse: dict[int, torch.Tensor]
+
+
 class ClosedForm:
     """Everything about a shape, the sensors and the prior that does not depend on the data.
 
@@ -79,7 +87,7 @@ class ClosedForm:
         self._seen = np.ones((height, self.half))
         for s in fine:
             self._seen = np.abs(np.outer(s.transfer(height, 0), s.transfer(width, 1)[: self.half])) ** 2
-        self.coarse = [j for j, s in enumerate(sensors) if s.ratio > 1]
+        self._coarse = [j for j, s in enumerate(sensors) if s.ratio > 1]
         self._g = [(s.transfer(height, 0), s.transfer(width, 1)) for s in sensors]
         self._gains = [self._gain(j) for j in range(len(sensors))]
         self._mixed = [self._tensor(s.matrix @ v) for s in sensors]
@@ -87,18 +95,27 @@ class ClosedForm:
 
     # ------------------------------------------------------------------------------------------- between the domains
 
-    def rhs(self, data: Sequence[torch.Tensor]) -> torch.Tensor:
-        """V' sum_j C_j' (adjoint of blur and decimation) y_j, half spectrum (p, H, W // 2 + 1)."""
-        total: Any = 0.0
+    def take(self, data: Sequence[torch.Tensor], alone: bool = False) -> Evidence:
+        """The data (n_j, H / r_j, W / r_j) of all sensors, ready to be solved for.
+
+        With `alone`, for a solution whose prior and only sensor but the last are the adjoint of the others' data:
+        the preconditioner of gaps.
+        """
+        fine = torch.zeros(len(self.basis), self.shape[0], self.half, dtype=self.complex, device=self.device)
+        coarse = {}
         for j, (sensor, y) in enumerate(zip(self.sensors, data, strict=True)):
-            spectrum = torch.fft.rfft2(mix(self._mixed[j].T, y))
-            if sensor.ratio > 1:
-                spectrum = self._spread(self._full(spectrum, y.shape[-1]), j)
+            spectrum = torch.fft.rfft2(y)
+            gy, gx = self._gains[j]
+            if sensor.ratio == 1:
+                spectrum = mix(self._mixed[j].T, spectrum)
+                fine += spectrum if sensor.psf is None else spectrum * (gy * gx).conj()
+                continue
+            full = self._full(spectrum, y.shape[-1])
+            if j in self._coupled(alone):
+                coarse[j] = full
             else:
-                gy, gx = self._gains[j]
-                spectrum = spectrum if sensor.psf is None else spectrum * (gy * gx).conj()
-            total = total + spectrum
-        return total
+                fine += self._spread(mix(self._mixed[j].T, full), j)
+        return Evidence(fine, coarse)
 
     def field(self, b: torch.Tensor) -> torch.Tensor:
         """The field in space, in the coordinates b (p, H, W)."""
@@ -114,28 +131,37 @@ class ClosedForm:
             seen = torch.fft.ifft2(self._fold(b, j)).real
         return mix(self._mixed[j], seen)
 
-    def solve(self, rhs: torch.Tensor, level: float = 1.0, alone: bool = False) -> torch.Tensor:
-        """Posterior mean b for the right-hand side of `rhs`, half spectrum (p, H, W // 2 + 1).
+    def solve(self, evidence: Evidence, level: float = 1.0, alone: bool = False) -> torch.Tensor:
+        """Posterior mean b, half spectrum (p, H, W // 2 + 1); with `alone`, as if the last sensor were the only one.
 
-        With `alone`, the mean as if the last sensor were the only one.
+        First the mean given the sensor on the fine grid, then what the others see beyond it: no large terms cancel,
+        so that float32 serves.
         """
         lam, inverse = self._at(level, alone)
-        coarse = self.coarse[-1:] if alone else self.coarse
-        z = lam * rhs
-        if not coarse:
-            return z
-        stacked = [self._stack(mix(self._mixed[j], self._fold(z, j)), j) for j in coarse]
+        b = lam * evidence.fine
+        coupled = self._coupled(alone)
+        if not coupled:
+            return b
+        stacked = []
+        for j in coupled:
+            expected = mix(self._mixed[j], self._fold(b, j))
+            beyond = evidence.coarse[j] - expected if j in evidence.coarse else -expected
+            stacked.append(self._stack(beyond, j))
         seen = torch.cat(stacked, -1) if len(stacked) > 1 else stacked[0]
         if inverse.is_complex():
             c = torch.einsum("...nm,...m->...n", inverse, seen)
         else:
             c = torch.view_as_complex((inverse @ torch.view_as_real(seen)).contiguous())
         start = 0
-        for j, part in zip(coarse, stacked, strict=True):
+        for j, part in zip(coupled, stacked, strict=True):
             own = self._unstack(c[..., start : start + part.shape[-1]], j)
-            z -= self._spread(mix(self._mixed[j].T, own), j).mul_(lam)
+            b += self._spread(mix(self._mixed[j].T, own), j).mul_(lam)
             start += part.shape[-1]
-        return z
+        return b
+
+    def _coupled(self, alone: bool) -> list[int]:
+        """The sensors that are solved for together, given the one on the fine grid."""
+        return self._coarse[-1:] if alone else self._coarse
 
     # -------------------------------------------------------------------------------------- folding of the spectrum
 
@@ -189,8 +215,8 @@ class ClosedForm:
         if key not in self._cache:
             m = 0 * self._m if alone else self._m
             lam = 1 / (m[:, None, None] * self._seen + 1 / (level * self._phi))
-            coarse = self.coarse[-1:] if alone else self.coarse
-            inverse = np.linalg.inv(self._coupling(lam, coarse)) if coarse else np.zeros(1)
+            coupled = self._coupled(alone)
+            inverse = np.linalg.inv(self._coupling(lam, coupled)) if coupled else np.zeros(1)
             self._cache[key] = self._tensor(lam), self._tensor(inverse)
         return self._cache[key]
 

@@ -19,7 +19,7 @@ class SubspaceParams(Params):
     """Parameters of `SubspaceFusion`."""
 
     dimension: int | Literal["auto"] = Field(default="auto", description="dimension of the spectral subspace")
-    halo: int = Field(default=12, ge=0, description="context of a tile in HSI pixels")
+    halo: int = Field(default=16, ge=0, description="context of a tile in HSI pixels")
     uncertainty: bool = Field(default=False, description="also the posterior variance")
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from hsgeo.methods.fusion.prior import LEVELS, FallingSpectrum
-from hsgeo.methods.fusion.solver import ClosedForm, Sensor, mix
+from hsgeo.methods.fusion.solver import ClosedForm, Evidence, Sensor, mix
 
 #: HSI pixels of the periodic domain on which it is computed; longer than the model's correlation
 DOMAIN = 12
@@ -27,7 +27,7 @@ def posterior_covariance(solver: ClosedForm, level: float = 1.0, alone: bool = F
         for j in range(period):
             for q in range(p):
                 impulse[q, i, j] = 1.0
-                column = solver.field(solver.solve(torch.fft.rfft2(impulse), level, alone))
+                column = solver.field(solver.solve(Evidence(torch.fft.rfft2(impulse), {}), level, alone))
                 out[i, j, :, q] = column[:, i, j].double().cpu().numpy()
                 impulse[q, i, j] = 0.0
     basis = solver.basis.double().cpu().numpy()
