@@ -3,7 +3,7 @@ from __future__ import annotations
 import os
 import socket
 from contextlib import suppress
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import psutil
@@ -11,8 +11,10 @@ import pytest
 
 from hsgeo.engine import cluster, remote
 from hsgeo.engine.cluster import cores, worker_specs
+from hsgeo.engine.dispatch import Job
 from hsgeo.engine.plan import TilePlan
 from hsgeo.engine.run import run
+from hsgeo.engine.store import Store
 from hsgeo.errors import HsgeoError, ParameterError
 
 from .jobs import IDENTITY, OUTPUTS, PLAN, Deadly, Environment, Ramp
@@ -189,3 +191,60 @@ def test_a_cluster_without_workers_or_without_the_folder(tmp_path, scheduler, mo
     monkeypatch.setattr("os.path.isdir", lambda p: False)
     with pytest.raises(ParameterError, match="does not see"):
         go(tmp_path, Ramp(), scheduler=scheduler[0])
+
+
+class FakeFuture:
+    status = "finished"
+
+    def __init__(self, outcome):
+        self.outcome = outcome
+
+    def result(self, timeout=None):
+        if isinstance(self.outcome, BaseException):
+            raise self.outcome
+        return self.outcome
+
+
+def test_a_result_lost_with_its_worker_is_read_from_the_store_or_the_block_done_again(tmp_path):
+    go(tmp_path, Environment())
+    job, block = Job(Ramp(), Store(tmp_path / "store", PLAN, OUTPUTS)), PLAN.block(2, 1)
+    lost = FakeFuture(TimeoutError())
+    found = remote._outcome(job, block, lost)
+    assert found is not None and found[1]["device"] == "cpu"
+    (tmp_path / "store/blocks/2.1").unlink()
+    assert remote._outcome(job, block, lost) is None
+    assert remote._outcome(job, block, FakeFuture({"late": 1})) == (block, {"late": 1})
+    failed = FakeFuture(LookupError("of the work"))
+    failed.status = "error"
+    with pytest.raises(LookupError, match="of the work"):
+        remote._outcome(job, block, failed)
+
+
+def test_workers_that_are_gone_are_replaced_and_a_cluster_without_any_is_given_up(monkeypatch):
+    class Fake:
+        workers: ClassVar[dict[str, int]] = {"a": 1, "b": 1}
+        worker_spec: ClassVar[dict[int, dict]] = {0: {}, 1: {}}
+        scaled = 0
+
+        def nthreads(self):
+            return self.workers
+
+        def scale(self, n):
+            self.scaled += 1
+
+    client = Fake()
+    client.cluster = client  # type: ignore[attr-defined]
+    clock = [0.0]
+    monkeypatch.setattr(remote.time, "monotonic", lambda: clock[0])
+    crew = remote._Crew(client)  # type: ignore[arg-type]
+    assert crew.threads() == 2 and not client.scaled
+    client.workers = {"b": 1}  # type: ignore[misc]
+    assert crew.threads() == 2  # not looked again yet
+    clock[0] += remote.LOOK
+    assert crew.threads() == 1 and client.scaled == 1
+    client.workers = {}
+    clock[0] += remote.PATIENCE
+    assert crew.threads() == 0 and client.scaled == 2
+    clock[0] += remote.LOOK
+    with pytest.raises(HsgeoError, match="no worker for"):
+        crew.threads()
