@@ -145,10 +145,13 @@ def estimate_observation(
     if given_response is not None and np.shape(given_response) != (total, bands):
         raise ParameterError(f"the response given is {np.shape(given_response)}, not {(total, bands)}.")
     table = _table(msi_bands, wavelengths, fwhm, total, bands)
-    group_psfs = tuple(_group_psf(r, msi_bands, p) for r, p in zip(group_ratios, positions, strict=True))
+    finest = _mean_mtf(msi_bands, [i for r, p in zip(group_ratios, positions, strict=True) if r == 1 for i in p])
+    group_psfs = tuple(
+        _group_psf(r, _mean_mtf(msi_bands, p), finest) for r, p in zip(group_ratios, positions, strict=True)
+    )
     groups = [Group.of(patches, k, ratio, r, group_psfs[k]) for k, r in enumerate(group_ratios)]
 
-    prior, expected = _expected_psf(ratio, hsi_mtf, msi_bands, positions, group_ratios)
+    prior, expected = _expected_psf(ratio, hsi_mtf, finest)
     widest = given_psf or Psf(1.5 * prior.fwhm_y, 1.5 * prior.fwhm_x)
     samples = Samples(coefficients, groups, widest, enough=3 * basis.shape[1] + 50)
     if not any(samples.count(k) for k in range(len(groups))):
@@ -291,27 +294,17 @@ def _find_psf(
     return fit.psf, f"{expected}, {width} (the images say little)"
 
 
-def _expected_psf(
-    ratio: int,
-    mtf: float | None,
-    msi_bands: Sequence[BandLike] | None,
-    positions: Sequence[Sequence[int]],
-    group_ratios: Sequence[int],
-) -> tuple[Psf, str]:
+def _expected_psf(ratio: int, mtf: float | None, finest: float | None) -> tuple[Psf, str]:
+    """The PSF between the two images by their MTFs at Nyquist, and how that is said."""
     if mtf is None:
         return Psf(_FWHM * ratio, _FWHM * ratio), f"assumed {_FWHM:g} HSI pixels"
-    finest = [i for r, p in zip(group_ratios, positions, strict=True) if r == 1 for i in p]
-    fine = _mean_mtf(msi_bands, finest)
-    psf = psf_from_mtf(mtf, ratio, fine)
+    psf = psf_from_mtf(mtf, ratio, finest)
     least = 0.4 * ratio
     return Psf(max(psf.fwhm_y, least), max(psf.fwhm_x, least)), f"from the MTF {mtf:g} at Nyquist"
 
 
-def _group_psf(ratio: int, msi_bands: Sequence[BandLike] | None, rows: Sequence[int]) -> Psf | None:
-    if ratio == 1:
-        return None
-    own = _mean_mtf(msi_bands, rows) or _GROUP_MTF
-    return psf_from_mtf(own, ratio, _GROUP_MTF)
+def _group_psf(ratio: int, mtf: float | None, finest: float | None) -> Psf | None:
+    return None if ratio == 1 else psf_from_mtf(mtf or _GROUP_MTF, ratio, finest or _GROUP_MTF)
 
 
 def _mean_mtf(msi_bands: Sequence[BandLike] | None, rows: Sequence[int]) -> float | None:
