@@ -39,13 +39,14 @@ def complete(
     steps : int
         Iterations taken.
     """
-    holes = [j for j, gap in enumerate(gaps) if gap is not None]
+    at = {j: gap for j, gap in enumerate(gaps) if gap is not None}
+    holes = list(at)
     if not holes:
         return list(data), 0
 
     def smooth(values: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         b = solver.solve(solver.take(values))
-        return [torch.where(gaps[j], solver.predict(b, j), 0.0) for j in holes]
+        return [torch.where(at[j], solver.predict(b, j), 0.0) for j in holes]
 
     def within(u: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         full = [torch.zeros_like(d) for d in data]
@@ -61,7 +62,7 @@ def complete(
         alone[-1] = torch.zeros_like(data[-1])
         b = solver.solve(solver.take(alone, alone=True), alone=True)
         return [
-            x + torch.where(gaps[j], solver.predict(b, j), 0.0) if j in fine else x
+            x + torch.where(at[j], solver.predict(b, j), 0.0) if j in fine else x
             for j, x in zip(holes, r, strict=True)
         ]
 

@@ -131,9 +131,10 @@ class PatchCase:
             self.window, (height, width), Frame.around(self.window.grow(margin), (height, width), period).shape
         )
         own = model.operators(self.frame.shape)
-        coarse = own.tensor(self.frame.take(self.coarse, model.scale))
-        msi = [own.tensor(x) for x in model.scaled(patch.msi, self.frame)]
-        self.data = [torch.nan_to_num(d, 0, 0, 0) for d in own.innovations(coarse, own.upsample(coarse), msi)]
+        coarse = self.frame.take(self.coarse, model.scale)
+        prior = own.tensor(model.calm(coarse))
+        seen = [own.tensor(x) for x in (*model.scaled(patch.msi, self.frame), coarse)]
+        self.data = [torch.nan_to_num(d, 0, 0, 0) for d in own.innovations(seen, prior, own.upsample(prior))]
 
     def base(self, model: SubspaceModel) -> torch.Tensor:
         """Posterior mean of the detail (p, H, W) at the prior's own level, in the solver's coordinates."""

@@ -61,7 +61,9 @@ class GsaFusion(Method):
             frame = Frame.around(whole.grow(model.halo), size, model.multiple)
             frame = Frame(whole, size, frame.shape)
             sharp = model.sharp(frame, patch.msi, whole)
-            low = _blurred(sharp, model, size)[0]
+            gaps = ~np.isfinite(sharp).all(0)
+            low = _blurred(np.where(gaps, 0.0, sharp), model, size)[0]
+            low[:, _blurred(gaps[None].astype(float), model, size)[0][0] > 1e-6] = np.nan
             design = np.concatenate([np.ones((1, *low.shape[1:])), low]).reshape(count, -1)
             target = patch.hsi.reshape(bands, -1).astype(float)
             known = np.isfinite(design).all(0)

@@ -141,6 +141,13 @@ class SubspaceModel:
             out[:, pixel] = np.linalg.solve(precision, prior @ self.mean + projector[:, use] @ flat[use, pixel])
         return out.reshape(-1, *hsi.shape[1:])
 
+    def calm(self, coarse: np.ndarray) -> np.ndarray:
+        """Coefficients (p, h, w) drawn to the scene's mean by as much as their noise makes them doubtful."""
+        gain = self.spread @ np.linalg.inv(self.spread + np.eye(len(self.mean)))
+        constant = self.mean - gain @ self.mean
+        out = gain.astype(coarse.dtype) @ coarse.reshape(len(coarse), -1) + constant.astype(coarse.dtype)[:, None]
+        return out.reshape(coarse.shape)
+
     def apply(
         self, hsi: np.ndarray, msi: Sequence[np.ndarray], outer: Window, core: Window, device: str = "cpu"
     ) -> TileResult:
@@ -151,9 +158,10 @@ class SubspaceModel:
         flags = flag_pixels(spectra, msi, outer, core, [s.ratio for s in self.sensors])
         raw = frame.take(self.coefficients(spectra), self.scale)
         seen = self.scaled(msi, frame)
-        coarse = own.tensor(regress(raw, seen, self.sensors, self.mean, self.spread))
-        fused = own.upsample(coarse)
-        innovations = own.innovations(coarse, fused, [own.tensor(x) for x in seen])
+        coarse = regress(raw, seen, self.sensors, self.mean, self.spread)
+        prior = own.tensor(self.calm(coarse))
+        fused = own.upsample(prior)
+        innovations = own.innovations([own.tensor(x) for x in (*seen, coarse)], prior, fused)
         lacks = ~np.isfinite(raw).all(0)
         detail, weights = own.detail(own.complete(innovations, lacks & covered(seen, lacks.shape)), self.energy)
         innovations[-1] = torch.where(torch.as_tensor(lacks, device=own.device), torch.nan, innovations[-1])

@@ -55,17 +55,20 @@ class TileOperators:
         return self._up[0] @ coarse @ self._up[1].T
 
     def innovations(
-        self, coarse: torch.Tensor, upsampled: torch.Tensor, msi: Sequence[torch.Tensor]
+        self, seen: Sequence[torch.Tensor], coarse: torch.Tensor, upsampled: torch.Tensor
     ) -> list[torch.Tensor]:
-        """What each sensor sees beyond the interpolated HSI, in units of its noise; not finite in its gaps."""
+        """What each sensor sees beyond the prior mean, in units of its noise; not finite in its gaps.
+
+        `coarse` (p, h, w) is the prior mean before it was `upsampled`.
+        """
         out = []
-        for j, seen in enumerate((*msi, coarse)):
+        for j, values in enumerate(seen):
             if self._blur[j] is None:
                 expected = upsampled
             else:
                 rows, columns = self._prior[j]
                 expected = rows @ coarse @ columns.T
-            out.append(seen - (mix(self.matrices[j], expected) if j < len(msi) else expected))
+            out.append(values - (mix(self.matrices[j], expected) if j < len(seen) - 1 else expected))
         return out
 
     def observe(self, detail: torch.Tensor, j: int) -> torch.Tensor:
