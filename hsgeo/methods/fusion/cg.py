@@ -62,8 +62,7 @@ def complete(
         alone[-1] = torch.zeros_like(data[-1])
         b = solver.solve(solver.take(alone, alone=True), alone=True)
         return [
-            x + torch.where(at[j], solver.predict(b, j), 0.0) if j in fine else x
-            for j, x in zip(holes, r, strict=True)
+            x + torch.where(at[j], solver.predict(b, j), 0.0) if j in fine else x for j, x in zip(holes, r, strict=True)
         ]
 
     residual = smooth(data)

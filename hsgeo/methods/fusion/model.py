@@ -6,6 +6,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from hsgeo.methods.fusion.variance import VarianceTable
 from hsgeo.scene.window import Window
 
 #: tile shapes whose precomputed systems are kept
-CACHE = 6
+CACHE = 4
 
 
 @dataclass
@@ -78,13 +79,14 @@ class SubspaceModel:
 
     def __post_init__(self) -> None:
         self._shapes: OrderedDict[Any, TileOperators] = OrderedDict()
+        self._lock = Lock()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {k: v for k, v in self.__dict__.items() if k != "_shapes"}
+        return {k: v for k, v in self.__dict__.items() if k not in ("_shapes", "_lock")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._shapes = OrderedDict()
+        SubspaceModel.__post_init__(self)
 
     @property
     def good(self) -> np.ndarray:
@@ -103,12 +105,15 @@ class SubspaceModel:
     def operators(self, shape: tuple[int, int], device: str = "cpu") -> TileOperators:
         """The precomputed operators of a shape; the last few are kept."""
         key = (shape, str(device))
-        if key not in self._shapes:
-            self._shapes[key] = TileOperators(shape, self.sensors, self.covariance, self.spectrum, device, self.dtype)
-            while len(self._shapes) > CACHE:
-                self._shapes.popitem(last=False)
-        self._shapes.move_to_end(key)
-        return self._shapes[key]
+        with self._lock:
+            if key not in self._shapes:
+                self._shapes[key] = TileOperators(
+                    shape, self.sensors, self.covariance, self.spectrum, device, self.dtype
+                )
+                while len(self._shapes) > CACHE:
+                    self._shapes.popitem(last=False)
+            self._shapes.move_to_end(key)
+            return self._shapes[key]
 
     def forget(self) -> None:
         """Drop the precomputed systems: the prior has changed."""

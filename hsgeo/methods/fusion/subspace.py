@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field
 
+from hsgeo.errors import GridError
 from hsgeo.methods.base import FusionInputs, Method, Params
 from hsgeo.methods.fusion.fit import Survey, fit_prior, survey
 from hsgeo.methods.fusion.model import SubspaceModel
@@ -34,12 +35,16 @@ class SubspaceFusion(Method):
 
         Raises
         ------
+        GridError
+            The MSI is not finer than the HSI.
         BandError
             Fewer than three HSI bands can enter the model.
         DataError
             The HSI has no data, or the same value everywhere.
         """
         params = params or SubspaceParams()
+        if inputs.pair.ratio < 2:
+            raise GridError("the MSI's pixels are no smaller than the HSI's: there is nothing to sharpen.")
         found = survey(inputs, params.dimension, params.seed)
         model = _model(inputs, found, params)
         fit_prior(model, found.patches)
