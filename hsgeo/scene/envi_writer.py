@@ -22,7 +22,7 @@ import hsgeo
 from hsgeo.errors import ParameterError
 
 from .gtiff_writer import set_tags
-from .metadata import PACKED, Metadata, envi_list, envi_text, pack
+from .metadata import PACKED, Metadata, envi_list, envi_text, pack, unit_side
 from .staging import disk_full, require_space
 from .window import Window
 
@@ -61,7 +61,7 @@ class EnviSink:
         self.folder, self.target, self.meta = folder, target, meta
         self.interleave = _interleave(target, creation)
         self.needed = meta.nbytes
-        self.block = (512, 512)
+        self.block = (unit_side(meta), unit_side(meta))
         self.path = folder / target.name
         self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o666)
         try:

@@ -18,7 +18,7 @@ import numpy as np
 
 from hsgeo.errors import HsgeoError, ParameterError
 
-from .metadata import Metadata
+from .metadata import UNIT_BYTES, Metadata, unit_side
 from .staging import incomplete, require_space
 from .window import Window
 
@@ -64,11 +64,12 @@ class GeoTiffSink:
         self.final = folder / target.name
         self.options = {k.upper(): str(v) for k, v in creation.items()}
         self.overviews = overviews and max(meta.shape[1:]) > SMALL
-        # a third more with overviews; for a COG also its source, and the overviews once more for the driver
-        self.needed = meta.nbytes * ((8 if cog else 4) if self.overviews else (6 if cog else 3)) // 3
+        # a third more with overviews; a COG and its source
+        self.needed = meta.nbytes * (4 if self.overviews else 3) * (2 if cog else 1) // 3
         options = cog_source_options(meta, self.options) if cog else creation_options(meta, self.options)
+        by_pixel = cog or options["INTERLEAVE"].upper() == "PIXEL"
         pixel_block = meta.count * int(options.get("BLOCKXSIZE", 1)) ** 2 * meta.dtype.itemsize
-        cache = max(CACHE_BYTES, 4 * pixel_block if options.get("INTERLEAVE", "BAND").upper() == "PIXEL" else 0)
+        cache = max(CACHE_BYTES, 4 * pixel_block if by_pixel else 0)
         self._env = rasterio.Env(GDAL_CACHEMAX=cache, GDAL_NUM_THREADS="ALL_CPUS", **overview_config(options))
         self._env.__enter__()
         self._dataset: Any = None
@@ -82,7 +83,7 @@ class GeoTiffSink:
             raise
         self.sparse = options.get("SPARSE_OK", "").upper() in ("TRUE", "YES", "ON", "1")
         rows, cols = self._dataset.block_shapes[0]
-        self.block = _multiple(rows), (cols if cols >= meta.shape[2] else _multiple(cols))
+        self.block = unit(meta, rows, cols)
         self._pending = 0
 
     def write(self, raw: np.ndarray, window: Window) -> None:
@@ -110,16 +111,15 @@ class GeoTiffSink:
         self._dataset.close()
         check_blocks(self.path, self.target, self.sparse)
         size = self.path.stat().st_size
-        levels = self.levels()
-        if self.cog:
-            require_space(self.target, 2 * size if self.overviews else size * 3 // 2, self.needed)
-            self._copy()
-            self.path.unlink()
-        elif levels:
+        if levels := self.levels():
             require_space(self.target, size // 2, self.needed)
             with rasterio.open(self.path, "r+") as dataset:
                 dataset.build_overviews(levels, Resampling.average)
-        if self.cog or levels:
+            check_blocks(self.path, self.target, self.sparse)
+        if self.cog:
+            require_space(self.target, self.path.stat().st_size * 3 // 2, self.needed)
+            self._copy()
+            self.path.unlink()
             check_blocks(self.final, self.target, self.sparse)
         self.close()
 
@@ -145,7 +145,7 @@ class GeoTiffSink:
     def _copy(self) -> None:
         import rasterio.shutil
 
-        options = cog_options(self.meta, self.options, self.overviews)
+        options = cog_options(self.meta, self.options, bool(self.levels()))
         rasterio.shutil.copy(self.path, self.final, driver="COG", **options)
         if self.meta.domains:
             fill_reserved(self.final, self.meta.domains)
@@ -153,7 +153,7 @@ class GeoTiffSink:
 
 def creation_options(meta: Metadata, asked: Mapping[str, str]) -> dict[str, str]:
     """Tiles of 512 (less for small rasters), bands one after another, ZSTD with the predictor of the type."""
-    side = min(512, _sixteen(max(meta.shape[1:])))
+    side = min(unit_side(meta), _sixteen(max(meta.shape[1:])))
     options = {"TILED": "YES", "BLOCKXSIZE": str(side), "BLOCKYSIZE": str(side)}
     if asked.get("TILED", "YES").upper() in ("NO", "FALSE", "OFF", "0"):
         options = {"TILED": "NO"}
@@ -201,8 +201,8 @@ def cog_options(meta: Metadata, asked: Mapping[str, str], overviews: bool) -> di
         "LEVEL": "3",
         "BIGTIFF": "IF_SAFER",
         "NUM_THREADS": "ALL_CPUS",
-        "OVERVIEWS": "AUTO" if overviews else "NONE",
-        "OVERVIEW_RESAMPLING": "AVERAGE",
+        # the driver's own overviews of many bands interleaved by pixel take hours: it decodes a block for each band
+        "OVERVIEWS": "FORCE_USE_EXISTING" if overviews else "NONE",
         **asked,
     }
     if options["COMPRESS"].upper() != "ZSTD" and "LEVEL" not in asked:
@@ -214,13 +214,10 @@ def cog_options(meta: Metadata, asked: Mapping[str, str], overviews: bool) -> di
 
 def cog_source_options(meta: Metadata, asked: Mapping[str, str]) -> dict[str, str]:
     """Options of the GeoTIFF that a COG is copied from: the same blocks, so that each is read once."""
-    final = cog_options(meta, asked, False)
-    side = final["BLOCKSIZE"]
-    if not side.isdigit() or int(side) % 16:
+    side = cog_options(meta, asked, False)["BLOCKSIZE"]
+    if not side.isdigit() or not int(side) or int(side) % 16:
         raise ParameterError(f"--co BLOCKSIZE={side}: a multiple of 16.")
-    interleave = final.get("INTERLEAVE", "PIXEL")
-    base = creation_options(meta, {"INTERLEAVE": interleave, "BLOCKXSIZE": side, "BLOCKYSIZE": side})
-    return {**base, "ZSTD_LEVEL": "1"}
+    return {**creation_options(meta, {"BLOCKXSIZE": side, "BLOCKYSIZE": side}), "ZSTD_LEVEL": "1"}
 
 
 def create(path: Path, meta: Metadata, options: Mapping[str, str]) -> Any:
@@ -329,6 +326,10 @@ def _sixteen(size: int) -> int:
     return -(-size // 16) * 16
 
 
-def _multiple(block: int) -> int:
-    """A few blocks, about 512 pixels."""
-    return block * max(1, 512 // block)
+def unit(meta: Metadata, rows: int, cols: int) -> tuple[int, int]:
+    """Whole blocks of `rows` x `cols` that are written at once: about 512 x 512 pixels, or as many whole lines."""
+    if cols < meta.shape[2]:
+        side = unit_side(meta)
+        return rows * max(1, side // rows), cols * max(1, side // cols)
+    lines = UNIT_BYTES // (meta.count * cols * max(4, meta.dtype.itemsize))
+    return rows * max(1, min(lines, 512) // rows), cols

@@ -30,6 +30,8 @@ PROVENANCE = "HSGEO_PROVENANCE"
 SENSOR = "HSGEO_SENSOR"
 #: ask for the scene's own nodata value
 KEEP: Any = object()
+#: bytes of physical values in the largest square that is written at once
+UNIT_BYTES = 256 << 20
 #: key of an ENVI header for what ENVI has no words for
 PACKED = "hsgeo_metadata"
 
@@ -126,6 +128,14 @@ class Metadata:
     def with_nodata(self, nodata: float) -> Metadata:
         """The same with another nodata value."""
         return replace(self, nodata=nodata)
+
+
+def unit_side(meta: Metadata) -> int:
+    """Pixels a side of the squares in which a raster is written: 512, less where one of all bands takes much memory."""
+    side = 512
+    while side > 128 and meta.count * side**2 * max(4, meta.dtype.itemsize) > UNIT_BYTES:
+        side //= 2
+    return side
 
 
 def describe(

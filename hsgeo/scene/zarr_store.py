@@ -29,7 +29,7 @@ from hsgeo.errors import ParameterError, SceneReadError
 
 from .encode import decode
 from .lazy import LazyArray, float_type, plan_chunks
-from .metadata import Metadata
+from .metadata import Metadata, unit_side
 from .model import BAND_COORDS, make_scene
 from .staging import require_space
 from .window import Window
@@ -38,8 +38,6 @@ NAME = "scene"
 #: pixels and bytes of a chunk
 CHUNK_SIDE = 256
 CHUNK_BYTES = 8 << 20
-#: windows in which a store is written; a multiple of any chunk's side
-_UNIT = 512
 _UNITS = {"wavelength": "nm", "fwhm": "nm"}
 
 
@@ -71,7 +69,7 @@ class ZarrSink:
         side, level = _options(target, creation)
         self.meta, self.target, self.path = meta, target, folder / target.name
         self.needed = meta.nbytes
-        unit = side * max(1, _UNIT // side)
+        unit = side * max(1, unit_side(meta) // side)
         self.block = (unit, unit)
         count, height, width = meta.shape
         deep = max(1, CHUNK_BYTES // (side * side * meta.dtype.itemsize))
@@ -106,7 +104,7 @@ class ZarrSink:
     def _coordinate(self, name: str, values: np.ndarray, dims: tuple[str, ...], attrs: Mapping[str, Any]) -> None:
         if values.dtype.kind == "U":
             array = self._group.create_array(
-                name, shape=values.shape, dtype="string", dimension_names=dims, attributes=dict(attrs)
+                name, shape=values.shape, dtype=str, dimension_names=dims, attributes=dict(attrs)
             )
             array[...] = values.astype(object)
         else:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 
 import dask.array as da
 import numpy as np
@@ -293,6 +295,34 @@ def test_windows_take_whole_chunks():
     """A chunk of two by two blocks is computed once."""
     chunks = ((100,), (1024,) * 2, (1024,) * 2)
     assert len(list(plan_windows((100, 2048, 2048), (512, 512), 4, chunks))) == 4
+
+
+MEASURE = """
+import resource, sys
+import dask.array as da, numpy as np
+from affine import Affine
+from odc.geo.geobox import GeoBox
+from hsgeo.scene import make_scene, write_scene
+height = int(sys.argv[2])
+data = da.zeros((50, height, 1024), chunks=(50, 512, 512), dtype=np.float32)
+grid = GeoBox((height, 1024), Affine(1, 0, 5e5, 0, -1, 6e6), "EPSG:32633")
+write_scene(make_scene(data, grid, attrs={"dtype": "int16", "nodata": -1.0}), sys.argv[1])
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.parametrize("name", ["a.tif", "a.bil", "a.zarr"])
+def test_memory_does_not_grow_with_the_scene(tmp_path, name):
+    """Four times the rows (420 instead of 105 MB of stored values), the same peak."""
+    peaks = []
+    for height in (1024, 4096):
+        path = tmp_path / str(height) / name
+        path.parent.mkdir()
+        run = subprocess.run(
+            [sys.executable, "-c", MEASURE, path, str(height)], capture_output=True, text=True, check=True
+        )
+        peaks.append(int(run.stdout))
+    assert peaks[1] < 1.15 * peaks[0]
 
 
 class _Stage:
