@@ -11,6 +11,8 @@ import typer
 from hsgeo.cli import assess, bench, convert, demo, fuse, info, simulate
 from hsgeo.errors import HsgeoError
 
+INTERRUPTED = "interrupted; what is done is kept: run the same command with --resume."
+
 #: typer carries click under another name from 0.26 on, so the base of usage errors is taken from a known leaf
 UsageFault: type[Exception] = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 
@@ -43,9 +45,9 @@ def run(arguments: list[str]) -> int:
         code = app(arguments, prog_name="hsgeo", standalone_mode=False)
         return int(code or 0)
     except (KeyboardInterrupt, typer.Abort):
-        return _fail("interrupted; what is done is kept: run the same command with --resume.", 130)
-    except typer.Exit as stop:
-        return int(stop.exit_code)
+        return _fail(INTERRUPTED, 130)
+    except typer.Exit as stop:  # newer typer turns Ctrl-C into this
+        return _fail(INTERRUPTED, 130) if stop.exit_code == 130 else int(stop.exit_code)
     except UsageFault as error:
         error.show()  # type: ignore[attr-defined]
         return 2
