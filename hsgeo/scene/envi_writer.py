@@ -22,7 +22,7 @@ import hsgeo
 from hsgeo.errors import ParameterError
 
 from .gtiff_writer import set_tags
-from .metadata import PACKED, Metadata, envi_list, envi_text, pack, unit_side
+from .metadata import LONGEST_LINE, PACKED, Metadata, envi_list, envi_text, pack, unit_side
 from .staging import disk_full, require_space
 from .window import Window
 
@@ -234,7 +234,7 @@ def header_text(meta: Metadata, interleave: str, map_keys: Mapping[str, str]) ->
         if key not in _OWN_KEYS and key != PACKED:
             lines.setdefault(key.replace("_", " "), text.strip())
     lines[PACKED.replace("_", " ")] = "{" + pack(meta) + "}"
-    return "ENVI\n" + "".join(f"{key} = {_one_value(text)}\n" for key, text in lines.items())
+    return "ENVI\n" + "".join(f"{key} = {_wrap(_one_value(text))}\n" for key, text in lines.items())
 
 
 def _radiometry(meta: Metadata) -> dict[str, str]:
@@ -255,6 +255,11 @@ def _radiometry(meta: Metadata) -> dict[str, str]:
 
 def _number(value: float) -> str:
     return str(int(value)) if math.isfinite(value) and value == int(value) and abs(value) < 1e15 else repr(value)
+
+
+def _wrap(text: str) -> str:
+    """A long list on several lines, each broken after a comma: GDAL before 3.7 gives up beyond 10000 characters."""
+    return re.sub(r"(.{80,}?,) ", r"\1\n ", text) if len(text) > LONGEST_LINE and text.startswith("{") else text
 
 
 def _one_value(text: str) -> str:

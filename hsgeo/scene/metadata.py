@@ -32,6 +32,8 @@ SENSOR = "HSGEO_SENSOR"
 KEEP: Any = object()
 #: bytes of physical values in the largest square that is written at once
 UNIT_BYTES = 256 << 20
+#: characters of a line of an ENVI header; old versions of GDAL read no more than 10000
+LONGEST_LINE = 4000
 #: key of an ENVI header for what ENVI has no words for
 PACKED = "hsgeo_metadata"
 
@@ -311,7 +313,7 @@ def envi_text(text: str) -> str:
 
 
 def pack(meta: Metadata) -> str:
-    """What an ENVI header has no key for, as one line of JSON in which braces and per cent signs are escaped."""
+    """What an ENVI header has no key for: JSON with braces, spaces and per cent signs escaped, cut into lines."""
     bands: list[dict[str, Any]] = []
     said = {"wavelength", "wavelength_units", "fwhm", "bbl"}
     for i, (name, units) in enumerate(zip(meta["band_name"], meta["units"], strict=True)):
@@ -326,13 +328,14 @@ def pack(meta: Metadata) -> str:
         "domains": {k: v for k, v in meta.domains.items() if k != "ENVI"},
         "bands": bands if any(b != {"tags": {}} for b in bands) else [],
     }
-    return quote(json.dumps(content), safe=" !\"#$&'()*+,-./:;<=>?@[]^_`|~\\")
+    text = quote(json.dumps(content, separators=(",", ":")), safe="!\"#$&'()*+,-./:;<=>?@[]^_`|~\\")
+    return "\n".join(text[i : i + LONGEST_LINE] for i in range(0, len(text), LONGEST_LINE))
 
 
 def unpack(text: str) -> dict[str, Any]:
     """The content of `pack`; an empty dict where the text is damaged."""
     try:
-        content = json.loads(unquote(text))
+        content = json.loads(unquote("".join(text.split())))
     except json.JSONDecodeError:
         return {}
     return content if isinstance(content, dict) else {}

@@ -257,3 +257,19 @@ def test_provenance_of_folders_and_missing_inputs(sources, tmp_path):
     one = provenance_record([copy], {})["inputs"][0]
     copy.write_bytes(b"y" + b"x" * 99_999)
     assert provenance_record([copy], {})["inputs"][0]["sha256_header"] != one["sha256_header"]
+
+
+@pytest.mark.parametrize(
+    "source", ["potsdam/enmap_potsdam_nw.tif", "berlin/EnMAP_BerlinUrbanGradient.bsq", "sentinel2_patch"]
+)
+@pytest.mark.parametrize("target", FORMATS)
+def test_real_scenes(source, target, real_data, tmp_path):
+    file, options = FORMATS[target]
+    scene = open_scene(real_data / source, chunks=None)
+    report = write_scene(scene, tmp_path / file, **options)
+    result = open_scene(tmp_path / file, chunks=None)
+    assert report.saturated == 0 and report.nodata == scene.attrs["nodata"]
+    np.testing.assert_array_equal(result.values, scene.values)
+    for key in set(scene.coords) - {"band", "spatial_ref"}:
+        np.testing.assert_array_equal(result[key].values, scene[key].values, err_msg=key)
+    assert result.odc.geobox == scene.odc.geobox and result.attrs["sensor"] == scene.attrs["sensor"]
