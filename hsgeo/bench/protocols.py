@@ -102,7 +102,7 @@ def cases(folder: Path, only: str | None = None, quick: bool = False) -> Iterato
     path = folder / "cave" / "balloons_400-590nm.npz"
     if wanted("balloons", path) and not quick:
         data = np.load(path)
-        z = data["cube"].astype(float)[:, 128:384, 192:448]
+        z = data["cube"].astype(float)[:, 128:384, 128:384]
         yield degraded("balloons", z / z.max(), data["wavelength_nm"].astype(float))
     path = folder / "paris" / "paris_data_hs_ms.mat"
     if wanted("paris", path):

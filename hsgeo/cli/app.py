@@ -42,12 +42,12 @@ def run(arguments: list[str]) -> int:
     """Run one command line and return its exit code."""
     verbose = any(a == "--verbose" or (a.startswith("-v") and set(a[1:]) == {"v"}) for a in arguments)
     try:
-        code = app(arguments, prog_name="hsgeo", standalone_mode=False)
-        return int(code or 0)
+        code = int(app(arguments, prog_name="hsgeo", standalone_mode=False) or 0)
+        return _fail(INTERRUPTED, 130) if code == 130 else code  # newer typer turns Ctrl-C into this code
     except (KeyboardInterrupt, typer.Abort):
         return _fail(INTERRUPTED, 130)
-    except typer.Exit as stop:  # newer typer turns Ctrl-C into this
-        return _fail(INTERRUPTED, 130) if stop.exit_code == 130 else int(stop.exit_code)
+    except typer.Exit as stop:
+        return int(stop.exit_code)
     except UsageFault as error:
         error.show()  # type: ignore[attr-defined]
         return 2

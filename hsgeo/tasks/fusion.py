@@ -163,10 +163,16 @@ class FusionJob:
             first = error.errors()[0]
             raise ParameterError(f"{'.'.join(map(str, first['loc']))}={first['input']!r}: {first['msg']}.") from error
 
-    def tile_plan(self, model: Any | None = None) -> Any:
-        """The tiles of the fine grid."""
+    def tile_plan(self, model: Any | None = None, resumed: Path | None = None) -> Any:
+        """The tiles of the fine grid; those of the store `resumed` where there is one and no size is asked for."""
         from hsgeo.engine.memory import choose_tile
         from hsgeo.engine.plan import TilePlan
+        from hsgeo.engine.store import stored_plan
+
+        if resumed is not None and self.run.tile is None:
+            known = stored_plan(resumed)
+            if known is not None:
+                return known
 
         halo, multiple = (model.halo, model.multiple) if model is not None else (0, self.pair.ratio)
         height, width = self.pair.fine.shape
@@ -275,7 +281,8 @@ class FusionJob:
         model, code = self.model, encoding_for(self.hsi, write, self.notes)
         if uncertainty is not None and not model.has_variance:
             raise ParameterError(f"--uncertainty: the method {self.arguments['method']} has none; use subspace.")
-        plan = self.tile_plan(model)
+        store = working_store(targets["fused"])
+        plan = self.tile_plan(model, store if write.resume else None)
         work = FusionWork(self.pair, model, code, tuple(targets))
         bands = self.hsi.sizes["band"]
         outputs = {
@@ -284,7 +291,6 @@ class FusionJob:
             "flags": Output(1, "uint8", 3),
         }
         record = provenance_record(self.inputs, {"command": "fuse", **self.arguments})
-        store = working_store(targets["fused"])
         with self.progress.stage("apply", total=len(list(plan))) as stage:
             done = run(
                 work,
