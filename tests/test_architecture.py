@@ -12,10 +12,9 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "hsgeo"
 
 #: what a task puts together
-WORKING = (
-    ["scene", "sensors", "observation", "unmixing", "diffusion", "networks"]
-    + ["methods", "engine", "quality", "simulation"]
-)  # fmt: skip
+WORKING = {"scene", "sensors", "observation", "unmixing", "diffusion", "networks", "methods", "engine", "quality"} | {
+    "simulation"
+}
 
 #: each part and the parts it may import; every part may import hsgeo.errors and the version
 MAY_IMPORT = {
@@ -29,8 +28,8 @@ MAY_IMPORT = {
     "engine": {"scene"},
     "quality": {"scene", "observation"},
     "simulation": {"scene", "sensors", "observation", "unmixing"},
-    "tasks": {*WORKING},
-    "bench": {*WORKING, "tasks"},
+    "tasks": WORKING,
+    "bench": WORKING | {"tasks"},
     "cli": {"tasks", "engine", "bench"},
 }  # fmt: skip
 #: modules of a part that `cli` may reach besides `tasks`: the progress bar it owns, and the bench command's own part
