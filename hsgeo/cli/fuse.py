@@ -133,7 +133,11 @@ def print_report(r: dict[str, Any]) -> None:
             ("bands", f"{len(r['bands']['kept'])} fused"),
             *((f"  {why}", f"bands {o.ranges(numbers)} not fused") for why, numbers in dropped.items()),
             ("shift", _shift(r["shift"])),
-            *((key, r["sources"][key]) for key in r.get("sources", {})),
+            ("response", r.get("response")),
+            ("gain, offset", ", ".join(str(r[k]) for k in ("gain", "offset") if r.get(k))),
+            ("PSF", r.get("psf")),
+            ("noise of HSI", r.get("noise_hsi")),
+            ("noise of MSI", r.get("noise_msi")),
             ("subspace", r.get("subspace")),
             (
                 "consistency",
