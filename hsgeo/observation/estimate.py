@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from math import sqrt
 
@@ -95,6 +95,7 @@ def estimate_observation(
     given_psf: Psf | None = None,
     basis: np.ndarray | None = None,
     group_bands: Sequence[Sequence[int]] | None = None,
+    group_offsets: Sequence[tuple[float, float]] | None = None,
     shift: bool = False,
 ) -> Observation:
     """Estimate from sample patches whatever is not given.
@@ -123,6 +124,9 @@ def estimate_observation(
     group_bands : sequence of sequences of int, optional
         Positions in the MSI of each group's bands; group after group otherwise. `msi_bands`, `given_response` and
         the result follow the MSI's own order.
+    group_offsets : sequence of (dy, dx), optional
+        Fine pixels by which each group's values lie off its pixels; they go into the PSFs of groups coarser than the
+        fine grid.
     shift : bool
         Let the PSF's centre be shifted against the coarse pixel, by what the images say.
 
@@ -147,7 +151,8 @@ def estimate_observation(
     table = _table(msi_bands, wavelengths, fwhm, total, bands)
     finest = _mean_mtf(msi_bands, [i for r, p in zip(group_ratios, positions, strict=True) if r == 1 for i in p])
     group_psfs = tuple(
-        _group_psf(r, _mean_mtf(msi_bands, p), finest) for r, p in zip(group_ratios, positions, strict=True)
+        _group_psf(r, _mean_mtf(msi_bands, p), finest, offset)
+        for r, p, offset in zip(group_ratios, positions, group_offsets or [(0.0, 0.0)] * len(positions), strict=True)
     )
     groups = [Group.of(patches, k, ratio, r, group_psfs[k]) for k, r in enumerate(group_ratios)]
 
@@ -303,8 +308,10 @@ def _expected_psf(ratio: int, mtf: float | None, finest: float | None) -> tuple[
     return Psf(max(psf.fwhm_y, least), max(psf.fwhm_x, least)), f"from the MTF {mtf:g} at Nyquist"
 
 
-def _group_psf(ratio: int, mtf: float | None, finest: float | None) -> Psf | None:
-    return None if ratio == 1 else psf_from_mtf(mtf or _GROUP_MTF, ratio, finest or _GROUP_MTF)
+def _group_psf(ratio: int, mtf: float | None, finest: float | None, offset: tuple[float, float]) -> Psf | None:
+    if ratio == 1:
+        return None
+    return replace(psf_from_mtf(mtf or _GROUP_MTF, ratio, finest or _GROUP_MTF), shift_y=offset[0], shift_x=offset[1])
 
 
 def _mean_mtf(msi_bands: Sequence[BandLike] | None, rows: Sequence[int]) -> float | None:

@@ -70,11 +70,13 @@ class Psf:
         return Psf(*(factor * v for v in self._values()))
 
     def beyond(self, finer: Psf | None) -> Psf:
-        """What must follow the Gaussian `finer` to arrive at this PSF (variances subtract; never negative)."""
+        """What must follow the Gaussian `finer` to arrive at this PSF (variances subtract, never negative, and so do
+        shifts)."""
         if finer is None:
             return self
         left = [sqrt(max(a * a - b * b, 0.0)) for a, b in zip(self.fwhm, finer.fwhm, strict=True)]
-        return replace(self, fwhm_y=left[0], fwhm_x=left[1])
+        dy, dx = self.shift_y - finer.shift_y, self.shift_x - finer.shift_x
+        return replace(self, fwhm_y=left[0], fwhm_x=left[1], shift_y=dy, shift_x=dx)
 
     def kernel1d(self, ratio: float, axis: int = 0) -> tuple[np.ndarray, np.ndarray]:
         """Weights by which coarse pixel 0 sees the fine pixels along `axis`.

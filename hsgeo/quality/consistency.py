@@ -53,11 +53,14 @@ class Consistency:
 
 def degrade(values: np.ndarray, psf: Psf | None, ratio: int) -> np.ndarray:
     """Blur and decimate (bands, H, W) -> (bands, H / ratio, W / ratio), reflecting edges; NaN spreads to every sample
-    that sees it."""
+    that sees it, and so does what a last sample lacks where `ratio` does not divide the size."""
     if psf is None:
         if ratio == 1:
             return values
         psf = Psf(0.0, 0.0, float(ratio), float(ratio))
+    short = [(0, -n % ratio) for n in values.shape[1:]]
+    if short != [(0, 0), (0, 0)]:
+        values = np.pad(values, [(0, 0), *short], constant_values=np.nan)
     rows, columns = (psf.matrix(n, ratio, "reflect", axis) for axis, n in enumerate(values.shape[1:]))
     missing = ~np.isfinite(values).all(0)
     out = rows @ np.nan_to_num(values) @ columns.T
@@ -108,7 +111,7 @@ def check_consistency(result: xr.DataArray, pair: Any, observation: Any, good: n
     response = observation.response[:, usable[good]]
     sharp = _correlation(pair, response, usable).argmax(0)
     for core in windows(height, width, 64):
-        outer = core.grow(pad).clip(height, width)
+        outer = _onto_multiples(core.grow(pad), pair.multiple // s).clip(height, width)
         values = _read(result, outer.scale(s), inside, bands)
         if not np.isfinite(values).any():
             continue
@@ -186,6 +189,11 @@ def _correlation(pair: Any, response: np.ndarray, usable: np.ndarray) -> np.ndar
     seen = response @ pixels
     norm = np.linalg.norm(seen, axis=1)[:, None] * np.linalg.norm(pixels, axis=1)[None]
     return (seen @ pixels.T) / np.where(norm > 0, norm, 1)
+
+
+def _onto_multiples(window: Window, step: int) -> Window:
+    """The smallest window around this one whose edges are multiples of `step`."""
+    return window.coarsen(step).scale(step)
 
 
 def _read(result: xr.DataArray, window: Window, inside: Window, bands: np.ndarray) -> np.ndarray:

@@ -16,6 +16,8 @@ from .window import Window
 
 #: two grids coincide, and a mapping counts as affine, to this part of a pixel
 TOLERANCE = 1e-3
+#: two grids that drift apart by less than this part of a pixel from end to end differ by a shift alone
+DRIFT = 0.02
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,16 @@ class PixelMap:
                 return None
             found.append(first)
         return found[0], found[1]
+
+    @property
+    def displacement(self) -> tuple[float, float] | None:
+        """(rows, columns) to add to target coordinates to get source coordinates, None where more than a shift is
+        between the two grids."""
+        if self.linear is None:
+            return None
+        (ay, by, ax, bx), (height, width) = self.linear, self.target.shape
+        drift = (ay - 1) * height, (ax - 1) * width
+        return (by + drift[0] / 2, bx + drift[1] / 2) if max(map(abs, drift)) < DRIFT else None
 
     @property
     def steps(self) -> tuple[float, float]:
@@ -146,6 +158,11 @@ def grouped(fine: GeoBox, ratio: int) -> GeoBox:
     """The grid of pixels `ratio` times larger from the same origin, the last row and column may reach outside."""
     height, width = fine.shape
     return GeoBox((-(-height // ratio), -(-width // ratio)), fine.affine * Affine.scale(ratio), fine.crs)
+
+
+def moved(box: GeoBox, dy: float, dx: float) -> GeoBox:
+    """The grid moved by parts of a pixel, down and to the right."""
+    return GeoBox(box.shape, box.affine * Affine.translation(dx, dy), box.crs)
 
 
 def metres(box: GeoBox) -> tuple[float, float]:

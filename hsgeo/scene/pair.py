@@ -9,7 +9,6 @@ from itertools import pairwise
 
 import numpy as np
 import xarray as xr
-from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from . import grids
@@ -32,6 +31,10 @@ class MsiGroup:
         Pixels of this group are `ratio` x `ratio` fine pixels; edges coincide.
     geobox : GeoBox
         The group's grid, from the same origin as the fine one; its last row and column may reach beyond.
+    offset : (dy, dx)
+        Fine pixels by which the values lie off the pixels of `geobox`. Coarser bands whose own grid differs by a
+        shift alone are not resampled, which would blur them by more than the fine grid forgives: the offset belongs
+        into their point spread function.
     """
 
     scene: xr.DataArray
@@ -40,6 +43,7 @@ class MsiGroup:
     geobox: GeoBox
     source: GeoBox = field(repr=False)
     reader: Resampler = field(repr=False)
+    offset: tuple[float, float] = (0.0, 0.0)
 
     @classmethod
     def on(
@@ -47,11 +51,13 @@ class MsiGroup:
     ) -> MsiGroup:
         """The group of pixels `ratio` times those of `fine`, read with the shift taken out where it applies."""
         geobox = grids.grouped(fine, ratio)
-        target = geobox
-        if shift.applied:
-            moved = geobox.affine * Affine.translation(shift.dx / ratio, shift.dy / ratio)
-            target = GeoBox(geobox.shape, moved, geobox.crs)
-        return cls(scene, bands, ratio, geobox, source, Resampler.onto(scene, source, target))
+        target = grids.moved(geobox, shift.dy / ratio, shift.dx / ratio) if shift.applied else geobox
+        between = grids.PixelMap.between(target, source).displacement if ratio > 1 else None
+        if between is None:
+            return cls(scene, bands, ratio, geobox, source, Resampler.onto(scene, source, target))
+        dy, dx = (round(d) - d for d in between)
+        reader = Resampler.onto(scene, source, grids.moved(target, dy, dx))
+        return cls(scene, bands, ratio, geobox, source, reader, (dy * ratio, dx * ratio))
 
 
 @dataclass(frozen=True, eq=False)

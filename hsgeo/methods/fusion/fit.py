@@ -75,6 +75,7 @@ def survey(inputs: FusionInputs, dimension: int | Literal["auto"], seed: int) ->
         given_psf=inputs.psf,
         basis=space.basis,
         group_bands=[list(g.bands) for g in pair.groups],
+        group_offsets=[getattr(g, "offset", (0.0, 0.0)) for g in pair.groups],
     )
     return Survey(patches, bands, dead, space, observation, statistics.mean, statistics.covariance)
 

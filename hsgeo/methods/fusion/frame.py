@@ -33,7 +33,9 @@ class Frame:
         of the outer window."""
         start = (self.outer.y0, self.outer.x0)[axis] // ratio
         size = -(-self.scene[axis] // ratio)
-        mirrored = _mirror(start + np.arange(self.shape[axis] // ratio), 0, size)
+        double = max(round(2 * self.scene[axis] / ratio), size)  # a last pixel that reaches beyond is not repeated
+        mirrored = (start + np.arange(self.shape[axis] // ratio)) % double
+        mirrored = np.where(mirrored < size, mirrored, double - 1 - mirrored)
         low, high = max(start, 0), min(start + available, size)
         return _mirror(mirrored, low, high) - start
 
