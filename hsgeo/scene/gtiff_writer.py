@@ -251,8 +251,8 @@ def set_tags(dataset: Any, meta: Metadata, own_domains: bool = True) -> None:
         dataset.scales, dataset.offsets = scale, offset
     if any(meta["units"]):
         dataset.units = meta["units"]
-    for i in range(meta.count):
-        if name := meta["band_name"][i]:
+    for i, name in enumerate(meta["band_name"]):
+        if name:
             dataset.set_band_description(i + 1, name)
         dataset.update_tags(i + 1, **meta.band_tags(i))
         if imagery := meta.imagery(i):

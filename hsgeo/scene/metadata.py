@@ -108,24 +108,25 @@ class Metadata:
     def band_tags(self, band: int) -> dict[str, str]:
         """Tags of the default domain of a band (position from 0)."""
         tags = dict(self.extra[band])
-        wave, fwhm = self["wavelength"][band], self["fwhm"][band]
+        wave, fwhm, good, reason, gsd = (
+            self.columns[k][band].item() for k in ("wavelength", "fwhm", "good", "bad_reason", "gsd")
+        )
         if math.isfinite(wave):
             tags.update(wavelength=repr(wave), wavelength_units="Nanometers")
         if math.isfinite(fwhm):
             tags["fwhm"] = repr(fwhm)
-        good = self["good"][band]
         tags["bbl"] = "1" if good else "0"
-        if not good and self["bad_reason"][band]:
-            tags["bad_reason"] = self["bad_reason"][band]
-        gsd = self["gsd"][band]
+        if not good and reason:
+            tags["bad_reason"] = reason
         if math.isfinite(gsd) and not math.isclose(gsd, abs(self.transform.a), rel_tol=1e-6):
             tags["gsd"] = repr(gsd)
         return tags
 
     def imagery(self, band: int) -> dict[str, str]:
         """The band's IMAGERY domain."""
-        pairs = {"CENTRAL_WAVELENGTH_UM": self["wavelength"][band], "FWHM_UM": self["fwhm"][band]}
-        return {k: f"{v / 1e3:.10g}" for k, v in pairs.items() if math.isfinite(v)}
+        pairs = (("CENTRAL_WAVELENGTH_UM", "wavelength"), ("FWHM_UM", "fwhm"))
+        values = {item: self.columns[column][band].item() for item, column in pairs}
+        return {item: f"{v / 1e3:.10g}" for item, v in values.items() if math.isfinite(v)}
 
     def with_nodata(self, nodata: float) -> Metadata:
         """The same with another nodata value."""
