@@ -18,7 +18,7 @@ from hsgeo.errors import HsgeoError, ParameterError
 COPY = """
 import sys, rasterio
 source, target = sys.argv[1:]
-with rasterio.Env(GDAL_CACHEMAX=256), rasterio.open(source) as a:
+with rasterio.open(source) as a:
     profile = a.profile | {"num_threads": "ALL_CPUS", "bigtiff": "if_safer", "predictor": 2}
     with rasterio.open(target, "w", **profile) as b:
         for _, window in a.block_windows(1):
