@@ -19,7 +19,7 @@ COPY = """
 import sys, rasterio
 source, target = sys.argv[1:]
 with rasterio.open(source) as a:
-    profile = a.profile | {"num_threads": "ALL_CPUS", "bigtiff": "if_safer", "predictor": 2}
+    profile = a.profile | {"num_threads": "ALL_CPUS", "bigtiff": "if_safer", "predictor": 2, "zstd_level": 3}
     with rasterio.open(target, "w", **profile) as b:
         for _, window in a.block_windows(1):
             b.write(a.read(window=window), window=window)
