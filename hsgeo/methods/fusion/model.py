@@ -52,6 +52,9 @@ class SubspaceModel:
         Mean and covariance of the scene's coefficients.
     lost : array (B_model,)
         Variance of what the subspace leaves out, beyond the noise.
+    calibration : array (B_model,), optional
+        Factors of the model's standard deviations that bring them to the errors measured one scale down; see
+        `hsgeo.methods.fusion.calibration`. None: the variance is the raw one, exact under the model.
     """
 
     scene: tuple[int, int]
@@ -73,6 +76,7 @@ class SubspaceModel:
     halo: int
     has_variance: bool = False
     table: VarianceTable | None = None
+    calibration: np.ndarray | None = None
     estimates: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     dtype: torch.dtype = torch.float32
@@ -181,8 +185,9 @@ class SubspaceModel:
         return TileResult(values, variance, flags, stats)
 
     def tabulate_variance(self) -> None:
-        """Compute the posterior variance, once for all tiles."""
-        self.table = VarianceTable.of(self.sensors, self.covariance, self.spectrum, self.spread, self.basis, self.lost)
+        """Compute the posterior variance, once for all tiles: raw, or with the calibration where there is one."""
+        basis = self.basis if self.calibration is None else self.calibration[:, None] * self.basis
+        self.table = VarianceTable.of(self.sensors, self.covariance, self.spectrum, self.spread, basis, self.lost)
 
     def _variance(self, weights: torch.Tensor, core: Window, flags: np.ndarray) -> np.ndarray:
         """Posterior variance (B, H, W) over the core; NaN in bands that are not of the model and without data."""

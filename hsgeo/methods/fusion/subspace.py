@@ -10,6 +10,7 @@ from pydantic import Field
 
 from hsgeo.errors import GridError
 from hsgeo.methods.base import FusionInputs, Method, Params
+from hsgeo.methods.fusion.calibration import calibrate
 from hsgeo.methods.fusion.fit import Survey, fit_prior, survey
 from hsgeo.methods.fusion.model import SubspaceModel
 from hsgeo.methods.fusion.prior import FallingSpectrum, positive
@@ -22,6 +23,9 @@ class SubspaceParams(Params):
     dimension: int | Literal["auto"] = Field(default="auto", description="dimension of the spectral subspace")
     halo: int = Field(default=16, ge=0, description="context of a tile in HSI pixels")
     uncertainty: bool = Field(default=False, description="also the posterior variance")
+    calibrate: bool = Field(
+        default=True, description="scale the variance to the errors measured one scale down; false: the model's own"
+    )
 
 
 class SubspaceFusion(Method):
@@ -49,6 +53,8 @@ class SubspaceFusion(Method):
         model = _model(inputs, found, params)
         fit_prior(model, found.patches)
         if params.uncertainty:
+            if params.calibrate:
+                calibrate(model, found.patches, params.seed)
             model.tabulate_variance()
         return model
 

@@ -1,0 +1,179 @@
+"""How far the model's variance can be believed: measured on the pair itself, one scale down. No truth is needed.
+
+The posterior variance is exact under the model, but the model is not: the detail is not Gaussian, its covariance is
+that of an estimate, and spectra leave the subspace. Both images are degraded by their ratio and fused as the originals
+were (the protocol of Wald, Ranchin & Mangolini 1997), and the HSI, whose noise is known, tells the real errors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import copy
+from math import hypot
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from hsgeo.methods.fusion.fit import PatchCase, fit_prior
+from hsgeo.methods.fusion.model import SubspaceModel
+from hsgeo.methods.fusion.prior import FallingSpectrum
+from hsgeo.observation.psf import Psf
+
+#: HSI pixels that are enough to measure on, and fewer than which nothing is measured
+ENOUGH, FEW = 10000, 100
+
+#: smallest and largest factor of a standard deviation
+LIMITS = (0.5, 5.0)
+
+#: what is taken where the scene is too small to measure: the median of real scenes
+USUAL = 1.6
+
+
+def calibrate(model: SubspaceModel, patches: Sequence[Any], seed: int = 0) -> None:
+    """Set the model's `calibration` (factor of each band's standard deviation) and `lost`, and say so in `estimates`.
+
+    Parameters
+    ----------
+    model : SubspaceModel
+        Fitted.
+    patches : sequence of Patch
+        Of the pair; as many are used as make `ENOUGH` HSI pixels.
+    """
+    model.lost = model.lost + beyond_subspace(model, patches)
+    pairs = list(reduced(model, patches, np.random.default_rng(seed)))
+    count = sum(int(known.sum()) for _, _, known in pairs)
+    if count < FEW:
+        model.calibration = np.full(len(model.noise), USUAL)
+        said = f"{USUAL:g} taken for all bands (too few pixels to measure one scale down)"
+    else:
+        model.calibration = _factors(model, pairs)
+        low, mid, high = np.percentile(model.calibration, [0, 50, 100])
+        said = f"{mid:.2f} (median; {low:.2f} to {high:.2f}), measured on {count} HSI pixels one scale down"
+    share = float(np.sqrt(np.mean(model.lost / model.noise**2)))
+    model.estimates["uncertainty"] = (
+        f"the model's posterior standard deviation times {said}, and {share:.2g} of the noise for what leaves the "
+        "subspace"
+    )
+    model.estimates["uncertainty_factor"] = float(np.median(model.calibration))
+
+
+def _factors(model: SubspaceModel, pairs: Sequence[tuple[Any, np.ndarray, np.ndarray]]) -> np.ndarray:
+    low = copy(model)
+    low.__post_init__()
+    low.calibration, low.lost = None, np.zeros(len(model.noise))
+    fit_prior(low, [patch for patch, _, _ in pairs])
+    low.tabulate_variance()
+    assert low.table is not None
+    p = len(model.mean)
+    moment, predicted, count = np.zeros((p, p)), np.zeros(len(model.noise)), 0
+    for patch, truth, known in pairs:
+        case = PatchCase(low, patch)
+        own = low.operators(case.frame.shape)
+        detail, weights = own.detail(case.data, low.energy)
+        prior = own.tensor(low.calm(case.frame.take(case.coarse, low.scale)))
+        rows, columns = case.frame.cut(case.window)
+        fused = (own.upsample(prior) + detail)[:, rows, columns].double().numpy()
+        error = (fused - truth)[:, known]
+        moment += error @ error.T
+        flags = np.zeros(known.shape, np.uint8)
+        predicted += low.table.over(weights[:, rows, columns], (0, 0), flags)[:, known].sum(1, dtype=np.float64)
+        count += int(known.sum())
+    # the HSI's own noise is white of variance 1 in the coefficients
+    real = np.einsum("bp,pq,bq->b", model.basis, moment / count - np.eye(p), model.basis)
+    predicted /= count
+    overall = max(real.sum(), 0.0) / predicted.sum()
+    squares = np.clip(real / predicted, overall / 4, overall * 4)
+    return np.clip(np.sqrt(squares), *LIMITS)
+
+
+def reduced(
+    model: SubspaceModel, patches: Sequence[Any], rng: np.random.Generator
+) -> list[tuple[SimpleNamespace, np.ndarray, np.ndarray]]:
+    """Patches one scale down: both images degraded and as noisy as the originals; the truth and where it is known.
+
+    The truth are the HSI's coefficients (p, h, w), with their noise.
+    """
+    psf, step = model.sensors[-1].psf, model.multiple
+    out, total = [], 0
+    for patch in patches:
+        height, width = (n // step * step for n in patch.hsi.shape[1:])
+        if min(height, width) < 2 * step or total >= ENOUGH:
+            continue
+        hsi = patch.hsi[:, :height, :width].astype(float)
+        known = np.isfinite(hsi[model.model_bands]).all(0)
+        if known.mean() < 0.8:
+            continue
+        noise = np.zeros(len(hsi))
+        noise[model.model_bands] = model.noise
+        msi = []
+        for x, sensor, gauge in zip(patch.msi, model.sensors[:-1], model.gauges, strict=True):
+            r = sensor.ratio
+            x = x[:, : height * model.scale // r, : width * model.scale // r].astype(float)
+            msi.append(_degraded(x, _blur(psf, sensor.psf, model.scale, r), model.scale, gauge, rng))
+        y = _degraded(hsi, psf, model.scale, noise, rng)
+        coarse = y[model.model_bands[0]]
+        known &= np.isfinite(coarse).repeat(model.scale, 0).repeat(model.scale, 1)
+        truth = model.coefficients(hsi[model.model_bands])
+        out.append((SimpleNamespace(hsi=y.astype(np.float32), msi=msi), np.nan_to_num(truth), known))
+        total += int(known.sum())
+    return out
+
+
+def _blur(psf: Psf, own: Psf | None, scale: int, ratio: int) -> Psf:
+    """From a group's pixels to those one scale down, whose own PSF is as many times wider, in pixels of the group."""
+    if own is None:
+        return psf
+    fwhm_y, fwhm_x = (hypot(a, scale * b) for a, b in zip(psf.fwhm, own.fwhm, strict=True))
+    whole = Psf(fwhm_y, fwhm_x, shift_y=scale * own.shift_y, shift_x=scale * own.shift_x)
+    return whole.beyond(own).scaled(1 / ratio)
+
+
+def _degraded(values: np.ndarray, psf: Psf, ratio: int, noise: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Blurred and decimated, the noise that this averages away put back; gaps spread to what sees them."""
+    rows, columns = (psf.matrix(n, ratio, "reflect", axis) for axis, n in enumerate(values.shape[1:]))
+    missing = ~np.isfinite(values)
+    out = rows @ np.where(missing, 0.0, values) @ columns.T
+    kept = np.outer((rows**2).sum(1), (columns**2).sum(1))
+    out += np.sqrt(np.maximum(1 - kept, 0)) * noise[:, None, None] * rng.standard_normal(out.shape)
+    if missing.any():
+        out[(rows @ missing @ columns.T) > 1e-3] = np.nan
+    return out
+
+
+def beyond_subspace(model: SubspaceModel, patches: Sequence[Any]) -> np.ndarray:
+    """Variance (B_model,) on the fine grid of the spectra's part outside the subspace.
+
+    The noise of a band and its signal outside the subspace cannot be told apart pixel by pixel, but noise is white
+    and the signal goes through the PSF: the covariance of neighbouring HSI pixels is the signal's alone. What that
+    means on the fine grid follows from the PSF and the spectrum of the detail.
+    """
+    white = (model.basis / model.noise[:, None]).astype(np.float32)
+    sums, counts = np.zeros(2), np.zeros(2)
+    for patch in patches:
+        y = patch.hsi[model.model_bands] / model.noise[:, None, None].astype(np.float32)
+        left = y - np.tensordot(white, np.tensordot(white.T, y, 1), 1)
+        known = np.isfinite(left).all(0)
+        left = np.where(known, left, 0.0)
+        if not known.any():
+            continue
+        left -= left[:, known].mean(1)[:, None, None] * known
+        for axis in (0, 1):
+            moved, there = np.moveaxis(left, axis + 1, 0), np.moveaxis(known, axis, 0)
+            sums[axis] += float((moved[1:] * moved[:-1]).sum(dtype=np.float64))
+            counts[axis] += int((there[1:] & there[:-1]).sum())
+    if not counts.all():
+        return np.zeros(len(model.noise))
+    bands = len(model.noise)
+    shared = max(float((sums / counts).min()), 0.0) / (bands - white.shape[1] or 1)  # stripes share one direction
+    beyond = 1 - (white.astype(float) ** 2).sum(1)
+    return shared / neighbours(model.sensors[-1].psf, model.scale, model.spectrum) * beyond * model.noise**2
+
+
+def neighbours(psf: Psf, ratio: int, spectrum: FallingSpectrum) -> float:
+    """Covariance of neighbouring coarse pixels of a field whose variance on the fine grid is 1."""
+    n = 32 * ratio
+    power = spectrum(np.fft.fftfreq(n)[:, None], np.fft.fftfreq(n)[None])
+    gain = np.abs(psf.transfer2d(n, n, ratio)) ** 2 * power / power.sum()
+    shift = np.cos(2 * np.pi * np.fft.fftfreq(n) * ratio)
+    return float(min((gain * shift[:, None]).sum(), (gain * shift[None]).sum()))
