@@ -58,5 +58,7 @@ def convert(
         typer.echo(
             f"wrote {report['output']}: {b} bands, {h} x {w}, {report['driver']}, {report['bytes'] / 1e6:.1f} MB"
         )
+        for note in report["notes"]:
+            typer.echo(f"note: {note}", err=True)
         if report["saturated"]:
             typer.echo(f"{report['saturated']} values did not fit the type and were clipped", err=True)

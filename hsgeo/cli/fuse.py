@@ -22,7 +22,7 @@ def fuse(
     output: o.Output = None,
     method: Annotated[str, typer.Option("--method", help="subspace, gsa, bicubic.")] = "subspace",
     gsd: Annotated[
-        float | None, typer.Option("--gsd", help="Pixel size wanted, in CRS units [default: near the MSI's].")
+        float | None, typer.Option("--gsd", help="Pixel size wanted, in metres [default: near the MSI's].")
     ] = None,
     no_register: Annotated[bool, typer.Option("--no-register", help="Do not look for a residual shift.")] = False,
     uncertainty: Annotated[str | None, typer.Option("--uncertainty", help="Write the standard deviation here.")] = None,
@@ -157,7 +157,7 @@ def print_report(r: dict[str, Any]) -> None:
 
 
 def _shift(s: dict[str, Any]) -> str:
-    if s.get("reliability") is None:
+    if not s.get("reliability"):
         return str(s.get("reason") or "not looked for")
     done = "applied" if s["applied"] else "not applied"
     return (

@@ -40,6 +40,8 @@ class RunReport:
         ``stats`` of all blocks that returned some, resumed ones included, in the order of the plan.
     notes : list of str
         What the user should know; also logged.
+    release : callable
+        Lets other runs into the store that ``keep_lock`` kept.
     """
 
     arrays: dict[str, Any]
@@ -48,6 +50,7 @@ class RunReport:
     seconds: float = 0.0
     stats: list[Any] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    release: Callable[[], None] = lambda: None
 
 
 def run(
@@ -68,6 +71,7 @@ def run(
     batch: int = 1,
     finish: Callable[[Block, dict[str, Any]], Mapping[str, Any]] | None = None,
     threads: int = 1,
+    keep_lock: bool = False,
 ) -> RunReport:
     """Apply a callable to all blocks of a plan.
 
@@ -108,6 +112,8 @@ def run(
         Mode ``blend``: ``finish(block, arrays)`` turns the blended float32 arrays of a core into what is stored.
     threads : int
         Blocks at a time in this process. Each needs its own memory, and `work` must bear it.
+    keep_lock : bool
+        Keep other runs out of the store until the report's `release` is called: until the arrays have been read.
 
     Returns
     -------
@@ -148,8 +154,14 @@ def run(
                         if stage is not None:
                             stage.advance(1)
         report.arrays = {name: _read_only(place, name) for name in outputs}
-    finally:
+        if keep_lock:
+            report.release = place.release
+        else:
+            place.release()
+    except BaseException:
         place.release()
+        raise
+    finally:
         for note in notes:
             logger.warning(note)
     report.stats = [stats[key] for key in sorted(stats) if stats[key] is not None]

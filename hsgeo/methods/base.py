@@ -73,7 +73,7 @@ class FusionInputs:
         """Why each HSI band is not fused, "" for one that is."""
         own = list(self.bad_reason) if self.bad_reason is not None else [""] * len(self.good)
         known = enumerate(zip(self.good, own, strict=True))
-        return [dead.get(i, "") or ("" if ok else why or "flagged") for i, (ok, why) in known]
+        return [dead.get(i, "") if ok else why or dead.get(i, "flagged") for i, (ok, why) in known]
 
 
 @dataclass

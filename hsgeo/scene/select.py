@@ -113,6 +113,6 @@ def window_of(scene: xr.DataArray, bbox: Sequence[float]) -> Window:
     pixels = Window(math.floor(y0 + 1e-6), math.ceil(y1 - 1e-6), math.floor(x0 + 1e-6), math.ceil(x1 - 1e-6))
     window = pixels.clip(*box.shape)
     if 0 in window.shape:
-        bounds = ", ".join(f"{v:g}" for v in box.boundingbox.bbox)
+        bounds = ", ".join(f"{v:.10g}" for v in box.boundingbox.bbox)
         raise GridError(f"{label(scene)}: the bbox {tuple(bbox)} lies outside the scene, which covers {bounds}.")
     return window

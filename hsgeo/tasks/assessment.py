@@ -10,6 +10,7 @@ import xarray as xr
 
 from hsgeo.errors import ParameterError
 from hsgeo.scene import open_scene
+from hsgeo.tasks.options import refuse_inputs
 
 Scene = str | os.PathLike[str] | xr.DataArray
 
@@ -54,6 +55,8 @@ def assess(
         raise ParameterError("assess needs both --hsi and --msi, or neither with a --reference.")
     if hsi is None and reference is None:
         raise ParameterError("assess needs something to compare with: --reference, or --hsi and --msi.")
+    if report is not None:
+        refuse_inputs([report], [s for s in (result, hsi, msi, reference) if not isinstance(s, xr.DataArray)])
     notes: list[str] = []
     scene = _open(result, None, notes)
     out: dict[str, Any] = {"result": str(result) if not isinstance(result, xr.DataArray) else str(scene.name)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from hsgeo.methods.fusion.work import Encoding, FusionWork
 from hsgeo.scene import make_scene
 from hsgeo.scene.align import AlignedPair, align
 from hsgeo.tasks.inputs import Scene, encoding_for, masked, naming, open_input, path_of
-from hsgeo.tasks.options import RunOptions, WriteOptions, check_target
+from hsgeo.tasks.options import RunOptions, WriteOptions, check_target, refuse_inputs
 from hsgeo.tasks.report import consistency_of, describe_grid, flag_counts
 
 
@@ -45,7 +45,7 @@ def fuse(
     method : str
         ``subspace``, ``gsa``, ``bicubic`` or one that an installed package adds.
     gsd : float, optional
-        Pixel size wanted, in units of the HSI's CRS; the nearest whole fraction of the HSI's is used.
+        Pixel size wanted (m); the nearest whole fraction of the HSI's is used.
     register : bool
         Estimate the residual shift between the two, and apply it when it is reliable.
     bands, bbox, hsi_sensor, msi_sensor
@@ -187,9 +187,19 @@ class FusionJob:
         )
         return TilePlan(height, width, tile=tile, halo=halo, multiple=multiple)
 
+    def _refuse_inputs(self, targets: Iterable[Path]) -> None:
+        read = (*self.inputs, self.hsi.attrs.get("source"), self.msi.attrs.get("source"))
+        refuse_inputs(targets, (*read, self.arguments["hsi_mask"], self.arguments["msi_mask"]))
+
     def plan(self, output: str | os.PathLike[str], write: WriteOptions | None = None) -> dict[str, Any]:
         """What a run would do, without fitting or writing: grid, bands, tiles, memory, size on disk."""
+        from hsgeo.engine.devices import check_device
+
         self.params()
+        check_device(self.run.device)
+        self._refuse_inputs([Path(output)])
+        if Path(output).exists() and not (write is not None and write.overwrite):
+            self.notes.append(f"{output} exists: the run needs --overwrite or another output.")
         code = encoding_for(self.hsi, write or WriteOptions(), self.notes)
         tiles = self.tile_plan()
         good = self.hsi["good"].values
@@ -274,6 +284,7 @@ class FusionJob:
         targets = {"fused": Path(output), **{k: Path(v) for k, v in extra.items() if v is not None}}
         if len({t.resolve() for t in targets.values()}) < len(targets):
             raise ParameterError("the output, --uncertainty and --flags need different paths.")
+        self._refuse_inputs(targets.values())
         for target in targets.values():
             check_target(target, write)
         if uncertainty is not None and "uncertainty" in self.method.Params.model_fields:
@@ -306,15 +317,19 @@ class FusionJob:
                 scheduler=self.run.scheduler,
                 devices=self.run.device,
                 progress=stage,
+                keep_lock=True,
             )
         self.notes += done.notes
         estimates = {**model.report(), "ratio": self.pair.ratio, "shift": _shift(self.pair)}
         record["estimates"] = estimates
         written = {}
-        for name, target in targets.items():
-            with self.progress.stage(f"write {name}" if name != "fused" else "write"):
-                written[name] = self._write_one(name, done.arrays[name], target, code, write, record)
-        shutil.rmtree(store, ignore_errors=True)
+        try:
+            for name, target in targets.items():
+                with self.progress.stage(f"write {name}" if name != "fused" else "write"):
+                    written[name] = self._write_one(name, done.arrays[name], target, code, write, record)
+            shutil.rmtree(store, ignore_errors=True)
+        finally:
+            done.release()
         good = model.good
         return {
             "output": str(output),

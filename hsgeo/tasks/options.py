@@ -10,8 +10,10 @@ from typing import Any
 
 import yaml
 
-from hsgeo.errors import ParameterError, did_you_mean
+from hsgeo.errors import OutputExistsError, ParameterError, did_you_mean
 
+#: outputs that a header of the same stem belongs to
+ENVI_SUFFIXES = (".img", ".bsq", ".dat", ".bil", ".bip")
 #: types that rasters of every format we write can hold
 DTYPES = ("uint8", "int16", "uint16", "int32", "uint32", "float32", "float64")
 
@@ -56,6 +58,26 @@ def check_target(output: str | os.PathLike[str], write: WriteOptions) -> None:
 
     output_format(output, write.cog)
     check_output(output, write.overwrite)
+
+
+def refuse_inputs(outputs: Iterable[str | os.PathLike[str]], inputs: Iterable[str | os.PathLike[str] | None]) -> None:
+    """Refuse outputs that would replace an input, its ENVI header included: not even ``--overwrite`` is meant so.
+
+    Raises
+    ------
+    OutputExistsError
+        An output, or the header that comes with it, is a file of an input.
+    """
+    read = [Path(i) for i in inputs if i]
+    for output in map(Path, outputs):
+        for path in (output, output.with_suffix(".hdr")) if output.suffix.lower() in ENVI_SUFFIXES else (output,):
+            for source in (p for i in read for p in (i, *_headers(i))):
+                if path.exists() and source.exists() and path.samefile(source):
+                    raise OutputExistsError(f"{output} would replace the input {source}; choose another output.")
+
+
+def _headers(source: Path) -> tuple[Path, ...]:
+    return (source.with_suffix(".hdr"), source.with_name(f"{source.name}.hdr")) if source.is_file() else ()
 
 
 def key_values(pairs: Iterable[str], option: str) -> dict[str, str]:
@@ -104,7 +126,7 @@ def find_config(name: str) -> Path:
     known = {p.stem: p for folder in config_folders() for p in sorted(folder.rglob("*.yaml"))}
     if name in known:
         return known[name]
+    listed = f" ({', '.join(sorted(known))})" if known else ""
     raise ParameterError(
-        f"--config {name}: no such file, nor a configuration of that name ({', '.join(sorted(known))})."
-        + did_you_mean(name, known)
+        f"--config {name}: no such file, nor a configuration of that name{listed}." + did_you_mean(name, known)
     )

@@ -8,7 +8,7 @@ from typing import Any
 
 from hsgeo.errors import OutputExistsError, OutputWriteError
 from hsgeo.scene import open_scene, write_scene
-from hsgeo.tasks.options import WriteOptions
+from hsgeo.tasks.options import WriteOptions, refuse_inputs
 
 NAMES = ("hsi", "msi", "reference")
 
@@ -55,6 +55,7 @@ def simulate(
     write = write or WriteOptions()
     folder = Path(output)
     targets = {name: folder / f"{name}{extension}" for name in NAMES}
+    refuse_inputs(targets.values(), [scene])
     for path in targets.values():
         if path.exists() and not write.overwrite:
             raise OutputExistsError(f"{path} exists; give --overwrite or another folder.")

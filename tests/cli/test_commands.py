@@ -56,6 +56,30 @@ def test_info_prints_the_keys_of_the_contract(pair, capfd):
     assert "hyperion" in out and "sentinel-2a" in out and "my.yaml" in out
 
 
+def test_dry_run_says_what_would_stop_the_run(pair, inside, capfd):
+    Path("taken.tif").write_bytes(b"precious")
+    _, err = succeed(["fuse", *pair, "-o", "taken.tif", "--dry-run"], capfd)
+    assert "taken.tif exists" in err and "--overwrite" in err
+    _, err = succeed(["fuse", *pair, "-o", "taken.tif", "--dry-run", "--overwrite"], capfd)
+    assert "exists" not in err
+    assert run(["fuse", *map(str, pair), "--dry-run", "--device", "tpu"]) == 2
+    assert "tpu" in capfd.readouterr().err
+
+
+def test_a_shift_that_was_not_found_has_no_figures(pair, inside, capfd):
+    out, _ = succeed(["fuse", *pair, "--dry-run", "--no-register"], capfd)
+    line = next(line for line in out.splitlines() if line.startswith("shift"))
+    assert "switched off" in line and "+0.00" not in line
+
+
+def test_convert_says_what_it_assumed(inside, capfd):
+    profile = {"driver": "GTiff", "width": 5, "height": 4, "count": 242, "dtype": "int16", "crs": "EPSG:32633"}
+    with rasterio.open("plain.tif", "w", transform=rasterio.transform.from_origin(5e5, 58e5, 30, 30), **profile) as d:
+        d.write(np.ones((242, 4, 5), np.int16))
+    _, err = succeed(["convert", "plain.tif", "-o", "out.tif"], capfd)
+    assert "taken from hyperion" in err
+
+
 def test_fuse_writes_the_expected_raster_and_report(pair, inside, capfd):
     out, _ = succeed(["fuse", *pair, "--uncertainty", "std.tif", "--flags", "flags.tif", "--json"], capfd)
     report = json.loads(out)

@@ -148,6 +148,24 @@ def test_existing_output_stays(inside, capfd):
     assert Path("taken.tif").read_bytes() == b"precious"
 
 
+def test_an_output_never_replaces_an_input(inside, capfd):
+    run(["convert", "hsi.tif", "-o", "cube.bsq", "-q"])
+    before = {p.name: p.read_bytes() for p in inside.iterdir()}
+    for output in ("hsi.tif", "./msi.tif"):
+        refused(["fuse", "hsi.tif", "msi.tif", "-o", output, "--overwrite"], capfd, output.strip("./"), "input")
+        refused(["fuse", "hsi.tif", "msi.tif", "-o", output, "--overwrite", "--dry-run"], capfd, "input")
+    refused(["fuse", "cube.hdr", "msi.tif", "-o", "cube.bsq", "--overwrite"], capfd, "cube", "input")
+    refused(["fuse", "cube.bsq", "msi.tif", "-o", "cube.img", "--overwrite"], capfd, "cube", "input")
+    refused(["fuse", "hsi.tif", "msi.tif", "-o", "x.tif", "--flags", "msi.tif", "--overwrite"], capfd, "input")
+    refused(["assess", "hsi.tif", "--reference", "hsi.tif", "--report", "hsi.tif", "--overwrite"], capfd, "input")
+    refused(["simulate", "hsi.tif", "-o", ".", "--ratio", "2", "--overwrite"], capfd, "hsi.tif", "input")
+    assert before == {p.name: p.read_bytes() for p in inside.iterdir()}
+
+
+def test_a_bbox_outside_names_the_bounds_in_full(inside, capfd):
+    refused(["fuse", "hsi.tif", "msi.tif", "--bbox", "1,2,3,4"], capfd, "500000", "5800000")
+
+
 def test_misspelt_sensor_and_method(inside, capfd):
     refused(["fuse", "hsi.tif", "msi.tif", "--msi-sensor", "sentinal-2a"], capfd, "sentinel-2a")
     refused(["info", "hsi.tif", "--sensor", "hyperon"], capfd, "hyperion")

@@ -182,6 +182,22 @@ def test_a_store_serves_one_run_at_a_time(tmp_path):
     assert go(tmp_path, resume=True).skipped == 12
 
 
+def test_a_store_is_kept_until_its_arrays_have_been_read(tmp_path):
+    report = go(tmp_path, keep_lock=True)
+    with pytest.raises(OutputExistsError, match="in use"):
+        go(tmp_path)
+    assert (report.arrays["image"][...] != OUT["image"].fill).all()
+    report.release()
+    go(tmp_path).release()
+
+    def breaks(block, device):
+        raise ZeroDivisionError("no")
+
+    with pytest.raises(ZeroDivisionError):
+        go(tmp_path, breaks, keep_lock=True)
+    go(tmp_path)
+
+
 def test_errors_of_the_work_come_through_with_the_block(tmp_path):
     def breaks(block, device):
         raise ZeroDivisionError("no")
