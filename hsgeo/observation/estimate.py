@@ -12,6 +12,7 @@ import numpy as np
 from hsgeo.errors import BandError, DataError, ParameterError
 
 from .coarse import Group, PatchLike, Samples
+from .fine_noise import noise_levels
 from .msi_noise import detail_noise
 from .noise import SpectralStatistics, signal_edge
 from .psf import Psf, psf_from_mtf
@@ -29,8 +30,9 @@ _GROUP_MTF = 0.3
 #: registration and blur weigh more
 _FINER = 2.0
 
-#: least part of the finest detail of a calm scene that is noise
-_SCENE = 0.5
+#: noise of a usual MSI, relative to a band's root mean square: an SNR of 100, which Sentinel-2 requires of its SWIR
+#: bands and exceeds in most others (ESA, Sentinel-2 mission requirements, SNR at the reference radiance)
+_USUAL = 0.01
 
 #: coarse pixels that the PSF is sought on, and fewer than which it is not sought
 _SEARCH, _FEW = 12000, 30
@@ -172,7 +174,7 @@ def estimate_observation(
         _fit_group(out, k, group, samples, psf, positions[k], basis, errors, places, table, given_response)
     sources = {
         "psf": said,
-        "noise_hsi": "estimated from the regression of each band on the others",
+        "noise_hsi": "estimated from the regression of each band on the others, finest structure apart",
         "noise_msi": "estimated from the finest detail where the scene is calm, and from what the HSI leaves",
         **out.sources(given_response is not None),
     }
@@ -249,15 +251,16 @@ def _fit_group(
             response, offset, left, origin = fit.response, fit.offset, fit.variance, fit.origin
         else:
             response, offset, left, origin = _radiometry(problem, band, given[row])
-        weights = response @ basis
+        weights, square = response @ basis, float((band**2).mean())
         from_hsi, through = float(weights @ errors @ weights), group.noise_gain(psf)
-        # on the coarse grid the noise cannot have more variance than was left: what is more is scene
+        # on the coarse grid the noise cannot have more variance than was left: what is more is scene; the difference
+        # of two large variances is no proof of a noise below the usual
         most = (left * (1 + 3 / sqrt(problem.freedom)) - from_hsi) / through
-        sensor = min(sensor, max(sqrt(max(most, 0.0)), _SCENE * sensor))
+        sensor = min(sensor, max(sqrt(max(most, 0.0)), _USUAL * sqrt(square)))
         explained = from_hsi + through * sensor**2
         out.sensor[row] = sensor
         out.response[row], out.offset[row], out.origin[row] = response, offset, origin
-        out.residuals[row] = sqrt(left / max(float((band**2).mean()), 1e-300))
+        out.residuals[row] = sqrt(left / max(square, 1e-300))
         out.noise[row] = sqrt(sensor**2 + _FINER**2 * max(left - explained, 0.0))
 
 
@@ -344,7 +347,7 @@ def _hsi_noise(patches: Sequence[PatchLike]) -> np.ndarray:
         raise DataError("no HSI pixel of the sample has data in all its bands; check the good-band flags and nodata.")
     if statistics.n < 3 or bands < 3:
         return np.maximum(0.01 * np.sqrt(np.diag(statistics.correlation)), 1e-12)
-    return statistics.noise_std()
+    return noise_levels(statistics, [np.asarray(p.hsi) for p in patches])
 
 
 def _coefficients(

@@ -62,6 +62,14 @@ class SpectralStatistics:
         self._outer += other._outer
         return self
 
+    def thinned(self, factor: float) -> SpectralStatistics:
+        """The same moments, counted as from `factor` times fewer spectra: for spectra that are not independent."""
+        out = SpectralStatistics(self.bands)
+        out.n = int(self.n / factor)
+        share = out.n / max(self.n, 1)
+        out._sum, out._outer = self._sum * share, self._outer * share
+        return out
+
     @property
     def mean(self) -> np.ndarray:
         """Mean spectrum (B,)."""

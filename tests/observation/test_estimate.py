@@ -260,3 +260,15 @@ def test_noise_of_an_image_with_structure(bands):
     noisy[:, :20, :20] = np.nan
     np.testing.assert_allclose(detail_noise([noisy[:, :80], noisy[:, 80:]]), level, rtol=0.25)
     assert (detail_noise([np.ones((2, 2, 2))]) > 0).all()
+
+
+def test_texture_of_one_band_is_no_noise_where_the_hsi_sees_it():
+    z = truth(size=192)
+    grain = np.zeros(len(z))
+    grain[20:26] = 0.05
+    z = z + grain[:, None, None] * np.random.default_rng(4).standard_normal(z.shape[1:])
+    patch, noise = observed(z)
+    found = estimate_observation([patch], 4, (1,), given_response=rows(BANDS), given_psf=Psf(4.0, 4.0))
+    assert detail_noise(patch.msi)[2] > 3 * noise[1]
+    assert 0.6 * noise[1] < found.sensor_noise[2] < 2 * noise[1]
+    np.testing.assert_allclose(np.delete(found.sensor_noise, 2), noise[1], rtol=0.3)

@@ -17,6 +17,7 @@ from hsgeo.methods.fusion.prior import coarser_detail, local_energy, positive
 from hsgeo.methods.fusion.solver import mix
 from hsgeo.methods.fusion.streaming import dead_bands, model_bands, spectral_statistics
 from hsgeo.observation.estimate import estimate_observation
+from hsgeo.observation.fine_noise import noise_levels
 from hsgeo.scene.window import Window
 from hsgeo.unmixing.subspace import Subspace, subspace
 
@@ -54,7 +55,8 @@ def survey(inputs: FusionInputs, dimension: int | Literal["auto"], seed: int) ->
     bands = model_bands(np.asarray(inputs.good, bool), dead)
     statistics = spectral_statistics(pair, bands)
     given = inputs.noise_hsi
-    noise = statistics.noise_std() if given is None else np.asarray(given, float)[bands]
+    own = [p.hsi[bands] for p in patches]
+    noise = noise_levels(statistics, own) if given is None else np.asarray(given, float)[bands]
     space = subspace(statistics, noise, dimension=dimension)
 
     def of_bands(values: Any) -> np.ndarray | None:

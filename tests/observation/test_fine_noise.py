@@ -1,0 +1,76 @@
+"""Noise of HSI bands told from structure of one band."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from hsgeo.observation import Psf, SpectralStatistics
+from hsgeo.observation.fine_noise import noise_levels
+
+BANDS, SIZE, LEVEL = 16, 64, 0.02
+
+
+def scene(own: np.ndarray | float, seed: int = 0) -> np.ndarray:
+    """Three materials, and in each band white structure of its own of std `own` before the PSF; no noise."""
+    rng = np.random.default_rng(seed)
+    ground = np.linspace(0, 1, BANDS)
+    spectra = np.stack([1 + np.sin(2 * np.pi * (k * ground / 2 + rng.random())) for k in (1, 2, 3)])
+    fine = np.tensordot(spectra.T, rng.dirichlet(np.full(3, 0.5), (4 * SIZE, 4 * SIZE)), (1, 2))
+    fine += np.reshape(own, (-1, 1, 1)) * rng.standard_normal(fine.shape)
+    blur = Psf(4.0, 4.0).matrix(4 * SIZE, 4, "reflect")
+    return blur @ fine @ blur.T
+
+
+def levels(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """From spectra alone, and with the image."""
+    statistics = SpectralStatistics(BANDS).update(image.reshape(BANDS, -1).T)
+    return statistics.noise_std(), noise_levels(statistics, [image])
+
+
+def white(seed: int = 1) -> np.ndarray:
+    return LEVEL * np.random.default_rng(seed).standard_normal((BANDS, SIZE, SIZE))
+
+
+def test_structure_of_one_band_is_no_noise():
+    own = np.where(np.isin(np.arange(BANDS), (5, 12)), 0.2, 0.0)
+    plain, found = levels(scene(own) + white())
+    odd = own > 0
+    excess = plain[odd] ** 2 - LEVEL**2
+    assert (plain[odd] > 1.7 * LEVEL).all()
+    assert (found[odd] ** 2 - LEVEL**2 < 0.5 * excess).all()
+    assert (found > 0.8 * LEVEL).all()
+    np.testing.assert_allclose(found[~odd], LEVEL, rtol=0.12)
+
+
+@pytest.mark.parametrize("axis", [1, 2])
+def test_stripes_stay_noise(axis):
+    image = scene(0.0) + white()
+    shape = [BANDS, 1, SIZE] if axis == 2 else [BANDS, SIZE, 1]
+    stripes = np.random.default_rng(2).standard_normal(shape)
+    stripes[:12] = 0
+    plain, found = levels(image + 2 * LEVEL * stripes)
+    assert (plain[12:] > 1.4 * LEVEL).all()
+    assert (found[12:] > 0.85 * plain[12:]).all()
+
+
+def test_noise_of_a_resampled_image_stays():
+    noise = 2 * white()
+    noise = (noise + np.roll(noise, 1, 1) + np.roll(noise, 1, 2) + np.roll(noise, (1, 1), (1, 2))) / 4
+    plain, found = levels(scene(0.0) + noise)
+    np.testing.assert_allclose(found, plain, rtol=0.15)
+    assert np.median(found / plain) > 0.93
+
+
+def test_images_with_gaps_and_in_parts():
+    image = scene(0.0) + white()
+    image[:, 10:14, 30:40] = np.nan
+    statistics = SpectralStatistics(BANDS).update(image.reshape(BANDS, -1).T)
+    parts = [image[:, :, :40], image[:, :, 40:], image[:, :2, :1]]
+    np.testing.assert_allclose(noise_levels(statistics, parts), LEVEL, rtol=0.15)
+
+
+def test_few_pixels_leave_the_estimate_as_it_is():
+    image = scene(0.2)[:, :12, :12] + white()[:, :12, :12]
+    plain, found = levels(image)
+    np.testing.assert_array_equal(found, plain)
