@@ -79,7 +79,7 @@ def check_consistency(result: xr.DataArray, pair: Any, observation: Any, good: n
     pair : AlignedPair
         The two images.
     observation : Observation
-        ``response`` (b, number of good bands) and ``offset`` (b,), ``psf`` and ``group_psfs``; see
+        ``response`` (b, number of good bands) and ``offset`` (b,) in the MSI's own order, ``psf`` and ``group_psfs``; see
         `hsgeo.observation.estimate`.
     good : bool array (B,)
         Bands that `observation` covers.
@@ -132,10 +132,9 @@ def _compare_msi(
     sums: Consistency, pair: Any, observation: Any, response: np.ndarray, values: np.ndarray, core: Window,
     outer: Window, sharp: np.ndarray, hsi: np.ndarray,
 ) -> None:  # fmt: skip
-    s, start = pair.ratio, 0
+    s = pair.ratio
     for k, group in enumerate(pair.groups):
-        rows = slice(start, start + len(group.bands))
-        start += len(group.bands)
+        rows = list(group.bands)  # the observation follows the MSI's own order
         seen = np.tensordot(response[rows], values, 1) + observation.offset[rows, None, None]
         fine_core = core.scale(s).coarsen(group.ratio)
         cut = (slice(None), *fine_core.within(outer.scale(s).coarsen(group.ratio)).slices)
@@ -149,7 +148,9 @@ def _compare_msi(
         )
         sums.msi_count[k] = sums.msi_count.get(k, 0) + int(valid.sum())
         if group.ratio == 1:
-            _spatial_index(sums, values, msi, core, outer, s, sharp - rows.start, hsi, observation.psf)
+            place = np.full(len(observation.response), -1)
+            place[rows] = np.arange(len(rows))
+            _spatial_index(sums, values, msi, core, outer, s, place[sharp], hsi, observation.psf)
 
 
 def _spatial_index(

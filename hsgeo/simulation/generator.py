@@ -293,8 +293,11 @@ def _stacked(world: _World, scenes: list[xr.DataArray]) -> xr.DataArray:
     """All groups on the finest grid, coarser pixels repeated, bands in the sensor's order."""
     order = {b.name: k for k, b in enumerate(world.msi_sensor.bands)}
     fine = scenes[0]
-    factors = [fine.sizes["y"] // scene.sizes["y"] for scene in scenes]
-    values = [scene.values.repeat(n, 1).repeat(n, 2) for scene, n in zip(scenes, factors, strict=True)]
+    height, width = fine.shape[1:]
+    factors = [round(group.gsd / world.msi_groups[0].gsd) for group in world.msi_groups]
+    values = [
+        scene.values.repeat(n, 1).repeat(n, 2)[:, :height, :width] for scene, n in zip(scenes, factors, strict=True)
+    ]
     keys = ("band_name", "wavelength", "fwhm", "gsd")
     coords: dict[str, Any] = {key: np.concatenate([scene[key].values for scene in scenes]) for key in keys}
     place = np.argsort([order[name] for name in coords["band_name"].tolist()])
