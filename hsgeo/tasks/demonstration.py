@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from copy import copy
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from hsgeo.engine.progress import NullProgress
 from hsgeo.errors import OutputExistsError, OutputWriteError
+from hsgeo.methods.base import get_method
 from hsgeo.scene import open_scene, write_scene
 from hsgeo.tasks.assessment import assess
 from hsgeo.tasks.fusion import FusionJob
@@ -52,7 +55,6 @@ def demo(
         ``files``, ``fusion`` (as `FusionJob.write` reports), ``quality`` and ``before`` (metrics of the result, and of
         plain interpolation of the HSI, against the truth).
     """
-    from hsgeo.engine.progress import NullProgress
     from hsgeo.quality.reference import compare
     from hsgeo.simulation.generator import make_pair
 
@@ -74,8 +76,7 @@ def demo(
     fusion = job.write(paths["fused"], WriteOptions(overwrite=overwrite))
     with progress.stage("assess"):
         truth = open_scene(paths["truth"], chunks=None)
-        plain = FusionJob(paths["hsi"], paths["msi"], method="bicubic", run=run).scene()
-        before = compare(plain, truth, job.pair.ratio).values
+        before = compare(_interpolated(job), truth, job.pair.ratio).values
         quality = assess(
             paths["fused"],
             hsi=paths["hsi"],
@@ -83,6 +84,7 @@ def demo(
             reference=truth,
             report=paths["report"],
             overwrite=overwrite,
+            job=job,
         )
         _pictures(paths, truth)
     return {
@@ -91,6 +93,14 @@ def demo(
         "quality": quality,
         "before": before,
     }
+
+
+def _interpolated(job: FusionJob) -> Any:
+    """The HSI of a job, only interpolated onto the same grid."""
+    plain = copy(job)
+    plain.method, plain.values, plain._model, plain.notes = get_method("bicubic"), {}, None, []
+    plain.progress = NullProgress()
+    return plain.scene()
 
 
 def _pictures(paths: dict[str, Path], truth: Any) -> None:

@@ -73,6 +73,7 @@ class SubspaceModel:
     mean: np.ndarray
     spread: np.ndarray
     lost: np.ndarray
+    observation: Any
     halo: int
     has_variance: bool = False
     table: VarianceTable | None = None
@@ -215,12 +216,11 @@ class SubspaceModel:
     def _beyond(self, spectra: np.ndarray, window: Window) -> float:
         """Squared sum of what the subspace leaves of complete spectra (B_model, h, w), in units of the noise."""
         rows, columns = window.slices
-        inside = spectra[:, rows, columns].reshape(len(spectra), -1)
-        inside = inside[:, np.isfinite(inside).all(0)] / self.noise[:, None].astype(np.float32)
-        left = inside - (self.basis / self.noise[:, None]).astype(np.float32) @ (
-            (self.basis / self.noise[:, None]).T.astype(np.float32) @ inside
-        )
-        return float(np.square(left, dtype=np.float64).sum())
+        inside = torch.from_numpy(spectra[:, rows, columns].reshape(len(spectra), -1).astype(np.float32))
+        inside = inside[:, torch.isfinite(inside).all(0)] / torch.as_tensor(self.noise, dtype=torch.float32)[:, None]
+        basis = torch.as_tensor(self.basis / self.noise[:, None], dtype=torch.float32)
+        left = inside - basis @ (basis.T @ inside)
+        return float((left * left).sum(1).double().sum())
 
     def synthesis(self, coefficients: torch.Tensor) -> np.ndarray:
         """E A over all bands (B, H, W); NaN in those that are not of the model."""

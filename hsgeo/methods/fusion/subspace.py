@@ -90,6 +90,7 @@ def _model(inputs: FusionInputs, found: Survey, params: SubspaceParams) -> Subsp
         mean=space.projection @ found.mean,
         spread=positive(space.projection @ found.covariance @ space.projection.T - np.eye(space.p), 1.0),
         lost=_lost(found),
+        observation=seen,
         halo=-(-params.halo * pair.ratio // period) * period,
         has_variance=params.uncertainty,
         estimates={
