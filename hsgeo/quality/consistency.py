@@ -79,8 +79,8 @@ def check_consistency(result: xr.DataArray, pair: Any, observation: Any, good: n
     pair : AlignedPair
         The two images.
     observation : Observation
-        ``response`` (b, number of good bands) and ``offset`` (b,) in the MSI's own order, ``psf`` and ``group_psfs``; see
-        `hsgeo.observation.estimate`.
+        ``response`` (b, number of good bands) and ``offset`` (b,) in the MSI's own order, ``psf`` and ``group_psfs``;
+        see `hsgeo.observation.estimate`.
     good : bool array (B,)
         Bands that `observation` covers.
 

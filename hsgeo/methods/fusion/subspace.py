@@ -18,7 +18,11 @@ from hsgeo.methods.fusion.solver import Sensor
 
 
 class SubspaceParams(Params):
-    """Parameters of `SubspaceFusion`."""
+    """Parameters of `SubspaceFusion`.
+
+    With `uncertainty` the variance is the model's posterior variance (raw, exact under the model, too small for real
+    scenes) times a factor per band that is measured on the pair one scale down, unless `calibrate` is false.
+    """
 
     dimension: int | Literal["auto"] = Field(default="auto", description="dimension of the spectral subspace")
     halo: int = Field(default=16, ge=0, description="context of a tile in HSI pixels")
