@@ -25,6 +25,7 @@ def assess(
     hsi_sensor: str | None = None,
     msi_sensor: str | None = None,
     overwrite: bool = False,
+    job: Any = None,
 ) -> dict[str, Any]:
     """Measure a result.
 
@@ -37,6 +38,9 @@ def assess(
         The truth, on a grid whose pixel edges coincide with the result's.
     report : path, optional
         Where to write an HTML page with pictures and charts.
+    job : FusionJob, optional
+        The fusion that made the result from `hsi` and `msi`: its alignment and observation then serve, instead of
+        being found again.
 
     Returns
     -------
@@ -49,6 +53,7 @@ def assess(
     InputError
         Nothing to compare with, or scenes that cannot be compared.
     """
+    from hsgeo.quality.consistency import check_consistency
     from hsgeo.quality.reference import compare
 
     if (hsi is None) != (msi is None):
@@ -62,8 +67,12 @@ def assess(
     out: dict[str, Any] = {"result": str(result) if not isinstance(result, xr.DataArray) else str(scene.name)}
     pair = None
     if hsi is not None and msi is not None:
-        pair, values = _against_inputs(scene, _open(hsi, hsi_sensor, notes), _open(msi, msi_sensor, notes), notes)
-        out.update(values)
+        if job is not None:
+            pair, observed = job.pair, _observed(job)
+        else:
+            pair, observed = _align(scene, _open(hsi, hsi_sensor, notes), _open(msi, msi_sensor, notes))
+        notes += pair.notes
+        out.update(check_consistency(scene, pair, *observed).summary())
     bands = None
     if reference is not None:
         ratio = pair.ratio if pair is not None else _recorded_ratio(scene)
@@ -95,16 +104,20 @@ def _recorded_ratio(scene: xr.DataArray) -> float | None:
         return None
 
 
-def _against_inputs(
-    scene: xr.DataArray, hsi: xr.DataArray, msi: xr.DataArray, notes: list[str]
-) -> tuple[Any, dict[str, Any]]:
+def _align(scene: xr.DataArray, hsi: xr.DataArray, msi: xr.DataArray) -> tuple[Any, tuple[Any, Any]]:
+    """The pair that a result was made from, and what `observe` says of it."""
     from hsgeo.methods.base import observe
     from hsgeo.methods.inputs import fusion_inputs
-    from hsgeo.quality.consistency import check_consistency
     from hsgeo.scene.align import align
 
-    pixel = abs(scene.odc.geobox.resolution.x)
-    pair = align(hsi, msi, gsd=pixel)
-    notes += pair.notes
-    observation, good = observe(fusion_inputs(pair, msi))
-    return pair, check_consistency(scene, pair, observation, good).summary()
+    pair = align(hsi, msi, gsd=abs(scene.odc.geobox.resolution.x))
+    return pair, observe(fusion_inputs(pair, msi))
+
+
+def _observed(job: Any) -> tuple[Any, Any]:
+    """The observation of a job's pair and the bands that it covers, from its model where that holds one."""
+    from hsgeo.methods.base import observe
+    from hsgeo.methods.inputs import fusion_inputs
+
+    found = getattr(job.model, "observation", None)
+    return (found, job.model.good) if found is not None else observe(fusion_inputs(job.pair, job.msi))

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from scipy.linalg import eigh
 
-# torch reads it at its first allocation: large pages make fresh arrays much cheaper (Linux; half the system time here)
+# read at the first allocation: large pages make fresh arrays cheaper (Linux; half of the system time of a tile)
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 Spectrum = Callable[[np.ndarray, np.ndarray], np.ndarray]
