@@ -15,7 +15,7 @@ import pytest
 import rasterio
 from odc.geo.geobox import GeoBox
 
-from hsgeo.errors import DataError, OutputExistsError, OutputWriteError, SceneReadError
+from hsgeo.errors import DataError, OutputExistsError, OutputWriteError, ParameterError, SceneReadError
 from hsgeo.scene import make_scene, open_scene, write_scene
 from hsgeo.scene.write import check_output
 
@@ -261,3 +261,10 @@ def test_a_limit_on_file_sizes(tmp_path, name):
     run = subprocess.run([sys.executable, "-c", code, tmp_path / name], capture_output=True, text=True, timeout=120)
     assert str(tmp_path / name) in run.stdout and "choose another folder" in run.stdout, run.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("cog", [False, True])
+def test_a_compression_that_gdal_would_drop_silently(tmp_path, cog):
+    with pytest.raises(ParameterError, match="DEFLATE"):
+        write_scene(full_scene(), tmp_path / "a.tif", cog=cog, creation={"compress": "DEFLAT"})
+    assert not list(tmp_path.iterdir())
