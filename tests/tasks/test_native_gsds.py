@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -55,11 +56,8 @@ def opened(path: Path) -> xr.DataArray:
 
 def as_if_sharp(msi: xr.DataArray) -> xr.DataArray:
     """The same values, the repeated pixels taken for pixels of 10 m."""
-    names = ("band_name", "wavelength", "fwhm", "scale")
-    return make_scene(
-        msi.values, msi.odc.geobox, name="msi", attrs={"sensor": "sentinel-2a"}, gsd=10.0,
-        **{n: msi[n].values for n in names},
-    )  # fmt: skip
+    coords: dict[str, Any] = {name: msi[name].values for name in ("band_name", "wavelength", "fwhm", "scale")}
+    return make_scene(msi.values, msi.odc.geobox, name="msi", attrs={"sensor": "sentinel-2a"}, gsd=10.0, **coords)
 
 
 def fused(pair: DemoPair, msi: xr.DataArray) -> tuple[np.ndarray, np.ndarray, FusionJob]:
