@@ -54,11 +54,11 @@ def bench_fusion(
 def measure(case: Case, method: str, known: bool, **params: Any) -> dict[str, Any]:
     """Fuse one case from the scenes alone, or with SRF and PSF given, and compare with the reference."""
     from hsgeo.quality.reference import compare
-    from hsgeo.tasks import FusionJob
+    from hsgeo.tasks import FusionJob, FusionOptions
 
     start = time.perf_counter()
     given = {"response": case.response, "psf": case.psf} if known else {}
-    job = FusionJob(case.hsi, case.msi, method=method, given=given, params=params, register=not known)
+    job = FusionJob(case.hsi, case.msi, FusionOptions(method, register=not known), given=given, params=params)
     result = job.scene().compute(scheduler="synchronous")
     seconds = time.perf_counter() - start
     values = compare(result, case.reference, case.ratio).values

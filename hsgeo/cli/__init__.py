@@ -9,11 +9,13 @@ import sys
 #: wait by spinning took half of the processor time of a fusion, and a thread pool of numpy's own beside torch's four
 #: fifths of that of a fit (2 cores, 224 bands); fresh arrays on large pages halve the system time (Linux).
 THREADING = {"OMP_WAIT_POLICY": "PASSIVE", "OPENBLAS_NUM_THREADS": "1", "THP_MEM_ALLOC_ENABLE": "1"}
+#: MB of decoded blocks that GDAL keeps; by its own default a twentieth of the machine, which grows with the scene
+CACHE = {"GDAL_CACHEMAX": "256"}
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run `hsgeo`; exit code 0 done, 1 our fault, 2 wrong usage or input, 130 interrupted."""
-    for name, value in THREADING.items():
+    for name, value in (THREADING | CACHE).items():
         os.environ.setdefault(name, value)
     from hsgeo.cli.app import run
 

@@ -60,7 +60,7 @@ def fuse(
     """Fuse one pair."""
     o.set_up_logging(quiet or json, verbose)
     from hsgeo.engine.progress import Progress
-    from hsgeo.tasks import FusionJob, RunOptions, WriteOptions
+    from hsgeo.tasks import FusionJob, FusionOptions, RunOptions, WriteOptions
     from hsgeo.tasks.options import check_target, derived_output, key_values, load_parameters
 
     target = output or str(derived_output(hsi, "_fused"))
@@ -68,26 +68,13 @@ def fuse(
         cog=cog, overwrite=overwrite, resume=resume, dtype=dtype, nodata=nodata, creation=key_values(co or [], "--co")
     )
     run = RunOptions(device=device, workers=workers, scheduler=scheduler, tile=tile, memory=memory, seed=seed)
+    box, register = o.parse_bbox(bbox), not no_register
+    options = FusionOptions(method, gsd, register, bands, box, hsi_sensor, msi_sensor, hsi_mask, msi_mask)
     params = load_parameters(config, settings or [])
     if not dry_run:
         check_target(target, write)
     with Progress(o.progress_mode(progress, quiet)) as bar:
-        job = FusionJob(
-            hsi,
-            msi,
-            method=method,
-            gsd=gsd,
-            register=not no_register,
-            bands=bands,
-            bbox=o.parse_bbox(bbox),
-            hsi_sensor=hsi_sensor,
-            msi_sensor=msi_sensor,
-            hsi_mask=hsi_mask,
-            msi_mask=msi_mask,
-            run=run,
-            params=params,
-            progress=bar,
-        )
+        job = FusionJob(hsi, msi, options, run=run, params=params, progress=bar)
         report = job.plan(target, write) if dry_run else job.write(target, write, uncertainty=uncertainty, flags=flags)
     if json:
         o.print_json(report)

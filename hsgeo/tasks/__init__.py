@@ -9,13 +9,14 @@ if TYPE_CHECKING:
     from .assessment import assess
     from .conversion import convert
     from .demonstration import demo
-    from .fusion import FusionJob, fuse
+    from .fusion import FusionJob, FusionOptions, fuse
     from .info import describe, describe_sensors
     from .options import RunOptions, WriteOptions
     from .reduction import simulate
 
 __all__ = [
     "FusionJob",
+    "FusionOptions",
     "RunOptions",
     "WriteOptions",
     "assess",
@@ -28,7 +29,7 @@ __all__ = [
 ]
 
 _MODULES = {
-    "fusion": ("FusionJob", "fuse"),
+    "fusion": ("FusionJob", "FusionOptions", "fuse"),
     "assessment": ("assess",),
     "reduction": ("simulate",),
     "conversion": ("convert",),

@@ -14,7 +14,7 @@ from hsgeo.errors import OutputExistsError, OutputWriteError
 from hsgeo.methods.base import get_method
 from hsgeo.scene import open_scene, write_scene
 from hsgeo.tasks.assessment import assess
-from hsgeo.tasks.fusion import FusionJob
+from hsgeo.tasks.fusion import FusionJob, FusionOptions
 from hsgeo.tasks.options import RunOptions, WriteOptions
 
 FILES = {
@@ -72,7 +72,7 @@ def demo(
         pair = make_pair((size, size), seed)
         for name, scene in (("hsi", pair.hsi), ("msi", pair.msi), ("truth", pair.truth)):
             write_scene(scene, paths[name], overwrite=overwrite)
-    job = FusionJob(paths["hsi"], paths["msi"], method=method, run=run, progress=progress)
+    job = FusionJob(paths["hsi"], paths["msi"], FusionOptions(method), run=run, progress=progress)
     fusion = job.write(paths["fused"], WriteOptions(overwrite=overwrite))
     with progress.stage("assess"):
         truth = open_scene(paths["truth"], chunks=None)

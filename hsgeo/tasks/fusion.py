@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -68,35 +69,53 @@ def fuse(
     InputError
         One of its leaves: inputs that cannot be fused, with the reason and the fix.
     """
-    job = FusionJob(
-        hsi, msi, method=method, gsd=gsd, register=register, bands=bands, bbox=bbox, hsi_sensor=hsi_sensor,
-        msi_sensor=msi_sensor, hsi_mask=hsi_mask, msi_mask=msi_mask, run=run, params=params,
-    )  # fmt: skip
-    return job.scene()
+    options = FusionOptions(method, gsd, register, bands, bbox, hsi_sensor, msi_sensor, hsi_mask, msi_mask)
+    return FusionJob(hsi, msi, options, run=run, params=params).scene()
+
+
+@dataclass(frozen=True)
+class FusionOptions:
+    """What `fuse` may be told besides the two scenes and the method's own parameters; see there."""
+
+    method: str = "subspace"
+    gsd: float | None = None
+    register: bool = True
+    bands: str | None = None
+    bbox: tuple[float, float, float, float] | None = None
+    hsi_sensor: str | None = None
+    msi_sensor: str | None = None
+    hsi_mask: Scene | None = None
+    msi_mask: Scene | None = None
+
+    def record(self) -> dict[str, Any]:
+        """The options as JSON can hold them."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {**values, "hsi_mask": path_of(self.hsi_mask), "msi_mask": path_of(self.msi_mask)}
 
 
 class FusionJob:
     """A fusion that is planned (`plan`), and then computed lazily (`scene`) or written (`write`).
 
-    The arguments are those of `fuse`; `params` holds the method's parameters, `given` what is known of the
-    observation (``response``, ``psf``, ``noise_hsi``, ``noise_msi``; see `hsgeo.methods.base.FusionInputs`), and
-    `progress` reports stages.
+    Parameters
+    ----------
+    hsi, msi : path or scene (band, y, x)
+    options : FusionOptions, optional
+    run : RunOptions, optional
+    params : mapping, optional
+        The method's own parameters.
+    given : mapping, optional
+        What is known of the observation: ``response``, ``psf``, ``noise_hsi``, ``noise_msi`` (see
+        `hsgeo.methods.base.FusionInputs`).
+    progress : Progress, optional
+        Told of each stage.
     """
 
     def __init__(
         self,
         hsi: Scene,
         msi: Scene,
+        options: FusionOptions | None = None,
         *,
-        method: str = "subspace",
-        gsd: float | None = None,
-        register: bool = True,
-        bands: str | None = None,
-        bbox: tuple[float, float, float, float] | None = None,
-        hsi_sensor: str | None = None,
-        msi_sensor: str | None = None,
-        hsi_mask: Scene | None = None,
-        msi_mask: Scene | None = None,
         run: RunOptions | None = None,
         params: Mapping[str, Any] | None = None,
         given: Mapping[str, Any] | None = None,
@@ -109,21 +128,16 @@ class FusionJob:
         self.progress = progress if progress is not None else NullProgress()
         self.notes: list[str] = []
         self.inputs = [str(path_of(hsi)), str(path_of(msi))]
-        self.arguments = {
-            "method": method, "gsd": gsd, "register": register, "bands": bands, "bbox": bbox, "hsi_sensor": hsi_sensor,
-            "msi_sensor": msi_sensor, "hsi_mask": path_of(hsi_mask), "msi_mask": path_of(msi_mask),
-            "seed": self.run.seed,
-            **dict(params or {}),
-        }  # fmt: skip
-        self.method = get_method(method)
+        o = options or FusionOptions()
+        self.arguments = {**o.record(), "seed": self.run.seed, **dict(params or {})}
+        self.method = get_method(o.method)
         self.values, self.given = dict(params or {}), dict(given or {})
         with self.progress.stage("open"):
-            self.hsi = masked(
-                open_input(hsi, hsi_sensor, self.notes, hsi_mask, bands=bands, bbox=bbox), hsi_mask, self.notes
-            )
-            self.msi = masked(open_input(msi, msi_sensor, self.notes, msi_mask), msi_mask, self.notes)
+            hsi = open_input(hsi, o.hsi_sensor, self.notes, o.hsi_mask, bands=o.bands, bbox=o.bbox)
+            msi = open_input(msi, o.msi_sensor, self.notes, o.msi_mask)
+            self.hsi, self.msi = masked(hsi, o.hsi_mask, self.notes), masked(msi, o.msi_mask, self.notes)
         with self.progress.stage("align"):
-            self.pair: AlignedPair = align(self.hsi, self.msi, gsd=gsd, register=register)
+            self.pair: AlignedPair = align(self.hsi, self.msi, gsd=o.gsd, register=o.register)
         self.notes += self.pair.notes
         self._model: Any = None
 
@@ -355,8 +369,12 @@ class FusionJob:
         import dask.array as da
 
         from hsgeo.scene import write_scene
+        from hsgeo.scene.write import output_format
 
         data = da.from_zarr(array)
+        creation = dict(write.creation)
+        if output_format(target, write.cog) == "GTiff" and not {k.upper() for k in creation} & BLOCK_OPTIONS:
+            creation = {**block_options(array), **creation}
         if name == "fused":
             attrs = {"dtype": code.dtype, "nodata": code.nodata}
             scene = self._as_scene(data, attrs, scale=code.scale, offset=code.offset)
@@ -371,11 +389,26 @@ class FusionJob:
             scene,
             target,
             cog=write.cog,
-            creation=dict(write.creation),
+            creation=creation,
             overwrite=write.overwrite,
             provenance=record,
             raw=True,
         )
+
+
+#: creation options by which a user chooses the blocks of a GeoTIFF
+BLOCK_OPTIONS = {"BLOCKXSIZE", "BLOCKYSIZE", "TILED"}
+
+
+def block_options(array: Any) -> dict[str, str]:
+    """Blocks of a GeoTIFF that divide the tiles of the working store, so that each tile is read and decoded once.
+
+    None where there is but one tile or no block of 128 to 512 pixels divides it; the writer then chooses.
+    """
+    tile = array.chunks[-1]
+    sides = [side for side in range(512, 127, -16) if tile % side == 0]
+    several = array.chunks[-2] == tile and max(array.shape[-2:]) > tile
+    return {"BLOCKXSIZE": str(sides[0]), "BLOCKYSIZE": str(sides[0])} if sides and several else {}
 
 
 def working_store(output: Path) -> Path:

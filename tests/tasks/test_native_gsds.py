@@ -14,7 +14,7 @@ import xarray as xr
 from hsgeo.quality.reference import common_window
 from hsgeo.scene import make_scene, open_scene, write_scene
 from hsgeo.simulation import DemoPair, make_pair
-from hsgeo.tasks import FusionJob, RunOptions, WriteOptions, assess
+from hsgeo.tasks import FusionJob, FusionOptions, RunOptions, WriteOptions, assess
 
 SHORT_WAVE = ("B11", "B12")
 #: nm: where the 10 m bands look, and the two short-wave bands
@@ -62,7 +62,7 @@ def as_if_sharp(msi: xr.DataArray) -> xr.DataArray:
 
 def fused(pair: DemoPair, msi: xr.DataArray) -> tuple[np.ndarray, np.ndarray, FusionJob]:
     """(result, truth) over the ground they share (bands of `TEN_METRES` and `SWIR`), and the job."""
-    job = FusionJob(pair.hsi, msi, register=False, params={"halo": 8})
+    job = FusionJob(pair.hsi, msi, FusionOptions(register=False), params={"halo": 8})
     result = job.scene().compute(scheduler="synchronous")
     a, b = common_window(result, pair.truth)
     nm = pair.truth["wavelength"].values
@@ -152,7 +152,7 @@ def test_tiles_flags_and_assess_where_gsds_do_not_divide_the_scene(tmp_path, sha
     """Ratio 3 beside ratio 2: an odd number of HSI pixels ends within a 20 m pixel."""
     pair = pair_of(shape, aligned)
     msi = opened(folder_of(pair, tmp_path / "msi"))
-    jobs = [FusionJob(pair.hsi, msi, register=False, run=RunOptions(tile=t)) for t in (512, tile)]
+    jobs = [FusionJob(pair.hsi, msi, FusionOptions(register=False), run=RunOptions(tile=t)) for t in (512, tile)]
     assert jobs[0].model.multiple == 6
     jobs[1]._model = jobs[0].model
     hsi_path, paths = tmp_path / "hsi.tif", [tmp_path / f"fused{k}.zarr" for k in range(2)]
