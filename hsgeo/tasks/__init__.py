@@ -9,8 +9,9 @@ if TYPE_CHECKING:
     from .assessment import assess
     from .conversion import convert
     from .demonstration import demo
-    from .fusion import FusionJob, FusionOptions, fuse
+    from .fusion import FusionJob, fuse
     from .info import describe, describe_sensors
+    from .inputs import FusionOptions
     from .options import RunOptions, WriteOptions
     from .reduction import simulate
 
@@ -29,7 +30,8 @@ __all__ = [
 ]
 
 _MODULES = {
-    "fusion": ("FusionJob", "FusionOptions", "fuse"),
+    "fusion": ("FusionJob", "fuse"),
+    "inputs": ("FusionOptions",),
     "assessment": ("assess",),
     "reduction": ("simulate",),
     "conversion": ("convert",),

@@ -14,7 +14,8 @@ from hsgeo.errors import OutputExistsError, OutputWriteError
 from hsgeo.methods.base import get_method
 from hsgeo.scene import open_scene, write_scene
 from hsgeo.tasks.assessment import assess
-from hsgeo.tasks.fusion import FusionJob, FusionOptions
+from hsgeo.tasks.fusion import FusionJob
+from hsgeo.tasks.inputs import FusionOptions
 from hsgeo.tasks.options import RunOptions, WriteOptions
 
 FILES = {

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from hsgeo.errors import ParameterError, did_you_mean
 from hsgeo.methods.fusion.work import Encoding, FusionWork
 from hsgeo.scene import make_scene
 from hsgeo.scene.align import AlignedPair, align
-from hsgeo.tasks.inputs import Scene, encoding_for, masked, naming, open_input, path_of
+from hsgeo.tasks.inputs import FusionOptions, Scene, encoding_for, masked, naming, open_input, path_of
 from hsgeo.tasks.options import RunOptions, WriteOptions, check_target, refuse_inputs
 from hsgeo.tasks.report import consistency_of, describe_grid, flag_counts
 
@@ -71,26 +70,6 @@ def fuse(
     """
     options = FusionOptions(method, gsd, register, bands, bbox, hsi_sensor, msi_sensor, hsi_mask, msi_mask)
     return FusionJob(hsi, msi, options, run=run, params=params).scene()
-
-
-@dataclass(frozen=True)
-class FusionOptions:
-    """What `fuse` may be told besides the two scenes and the method's own parameters; see there."""
-
-    method: str = "subspace"
-    gsd: float | None = None
-    register: bool = True
-    bands: str | None = None
-    bbox: tuple[float, float, float, float] | None = None
-    hsi_sensor: str | None = None
-    msi_sensor: str | None = None
-    hsi_mask: Scene | None = None
-    msi_mask: Scene | None = None
-
-    def record(self) -> dict[str, Any]:
-        """The options as JSON can hold them."""
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return {**values, "hsi_mask": path_of(self.hsi_mask), "msi_mask": path_of(self.msi_mask)}
 
 
 class FusionJob:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,26 @@ from hsgeo.scene.model import BAND_COORDS, geobox_of, label
 from hsgeo.tasks.options import WriteOptions
 
 Scene = str | os.PathLike[str] | xr.DataArray
+
+
+@dataclass(frozen=True)
+class FusionOptions:
+    """What `fuse` may be told besides the two scenes and the method's own parameters; see there."""
+
+    method: str = "subspace"
+    gsd: float | None = None
+    register: bool = True
+    bands: str | None = None
+    bbox: tuple[float, float, float, float] | None = None
+    hsi_sensor: str | None = None
+    msi_sensor: str | None = None
+    hsi_mask: Scene | None = None
+    msi_mask: Scene | None = None
+
+    def record(self) -> dict[str, Any]:
+        """The options as JSON can hold them."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {**values, "hsi_mask": path_of(self.hsi_mask), "msi_mask": path_of(self.msi_mask)}
 
 
 def masked(scene: xr.DataArray, mask: Scene | None, notes: list[str]) -> xr.DataArray:
