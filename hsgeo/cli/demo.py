@@ -55,7 +55,7 @@ def demo(
     print_report(report["fusion"])
     before, after = report["before"], report["quality"]
     typer.echo("\nAgainst the truth, which the fusion has not seen:")
-    print_metrics(after)
+    print_metrics({**after, "notes": []})
     typer.echo(
         f"\nPlain interpolation of the 30 m scene reaches {before['psnr']:.1f} dB and {before['sam']:.2f} degrees, "
         f"the fusion {after['psnr']:.1f} dB and {after['sam']:.2f} degrees."

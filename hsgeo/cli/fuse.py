@@ -108,6 +108,7 @@ def print_report(r: dict[str, Any]) -> None:
     dropped: dict[str, list[int]] = {}
     for band, why in r["bands"]["dropped"].items():
         dropped.setdefault(why, []).append(int(band))
+    left = len(r["bands"]["dropped"])
     pixels = r["pixels"]
     total = max(sum(pixels.values()), 1)
     c = r["consistency"]
@@ -117,11 +118,11 @@ def print_report(r: dict[str, Any]) -> None:
         [
             ("output", f"{r['output']} ({r['driver']}, {r['bytes'] / 1e6:.1f} MB)"),
             ("grid", f"{height} x {width} pixels of {g['gsd'][1]:g}, ratio {g['ratio']}, {g['crs'][:40]}"),
-            ("bands", f"{len(r['bands']['kept'])} fused"),
+            ("bands", f"{len(r['bands']['kept'])} fused" + (f", {left} from the HSI alone or empty" if left else "")),
             *((f"  {why}", f"bands {o.ranges(numbers)} not fused") for why, numbers in dropped.items()),
             ("shift", _shift(r["shift"])),
             ("response", r.get("response")),
-            ("gain, offset", ", ".join(str(r[k]) for k in ("gain", "offset") if r.get(k))),
+            ("gain", r.get("gain")),
             ("PSF", r.get("psf")),
             ("noise of HSI", r.get("noise_hsi")),
             ("noise of MSI", r.get("noise_msi")),

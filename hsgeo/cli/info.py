@@ -50,7 +50,7 @@ def _sensors(json: bool) -> None:
             typer.echo(
                 f"  {row['name']:<14} {row['bands']:>4} bands  {low:5.0f}-{high:4.0f} nm  {gsd:>9} m  {row['title']}"
             )
-    typer.echo("A sensor of your own: a YAML file, given as --sensor my.yaml.")
+    typer.echo("A sensor of your own: a YAML file, given as --sensor my.yaml (copy configs/sensors/my-camera.yaml).")
 
 
 def _print(r: dict[str, Any]) -> None:

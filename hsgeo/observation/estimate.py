@@ -207,7 +207,7 @@ class _Parts:
         median = float(np.nanmedian(self.residuals)) if np.isfinite(self.residuals).any() else 0.0
         left = f"residual {median:.2%} (median), {worst:.2%} (worst band)"
         kinds = list(dict.fromkeys(self.origin.values()))
-        parts = [k if len(kinds) == 1 else f"{k}: {list(self.origin.values()).count(k)} bands" for k in kinds]
+        parts = [k if len(kinds) == 1 else f"{k} ({list(self.origin.values()).count(k)} bands)" for k in kinds]
         gain = self.response.sum(1)[sorted(self.origin)]
         same = given and all(v == "given" for v in self.origin.values())
         return {
@@ -298,7 +298,7 @@ def _find_psf(
     fit: PsfFit = fit_psf(Agreement(samples, regressors), prior, shift=shift)
     width = f"FWHM {fit.psf.fwhm_y:.2f} x {fit.psf.fwhm_x:.2f} fine pixels"
     if fit.from_data:
-        return fit.psf, f"estimated, {width} (standard error {fit.error:.1%})"
+        return fit.psf, f"estimated, {width} (standard error {max(fit.error, 0.001):.1%})"
     return fit.psf, f"{expected}, {width} (the images say little)"
 
 

@@ -17,7 +17,7 @@ from hsgeo.scene import make_scene
 from hsgeo.scene.align import AlignedPair, align
 from hsgeo.tasks.inputs import FusionOptions, Scene, encoding_for, masked, naming, open_input, path_of
 from hsgeo.tasks.options import RunOptions, WriteOptions, check_target, refuse_inputs
-from hsgeo.tasks.report import consistency_of, describe_grid, flag_counts
+from hsgeo.tasks.report import clipping_notes, consistency_of, describe_grid, flag_counts
 
 
 def fuse(
@@ -314,7 +314,7 @@ class FusionJob:
             )
         self.notes += done.notes
         estimates = {**model.report(), "ratio": self.pair.ratio, "shift": _shift(self.pair)}
-        record["estimates"] = estimates
+        record["estimates"] = {k: v for k, v in estimates.items() if not k.startswith("noise_") or isinstance(v, str)}
         written = {}
         try:
             for name, target in targets.items():
@@ -341,7 +341,7 @@ class FusionJob:
             "saturated": sum(s.get("saturated", 0) for s in done.stats),
             "tiles": {"done": done.done, "resumed": done.skipped, "size": plan.tile, "halo": plan.halo},
             "stages": self.progress.stages,
-            "notes": self.notes,
+            "notes": self.notes + clipping_notes(done.stats, bands, code.dtype),
         }
 
     def _write_one(self, name: str, array: Any, target: Path, code: Encoding, write: WriteOptions, record: Any) -> Any:

@@ -34,3 +34,12 @@ def consistency_of(stats: Sequence[dict[str, Any]]) -> dict[str, float | None]:
         total = sum(s.get(f"{name}_chi2", 0.0) for s in stats)
         report[f"{name}_over_noise"] = float(np.sqrt(total / count)) if count else None
     return report
+
+
+def clipping_notes(stats: Sequence[dict[str, Any]], bands: int, dtype: str) -> list[str]:
+    """A warning where more than one value in a hundred did not fit the type."""
+    clipped = sum(s.get("saturated", 0) for s in stats)
+    share = clipped / max(1, bands * sum(flag_counts(stats).values()))
+    if share <= 0.01:
+        return []
+    return [f"{share:.0%} of the values do not fit {dtype} at the HSI's scale and were clipped; give --dtype float32."]

@@ -201,3 +201,9 @@ def test_demo_makes_everything_it_promises(inside, capfd):
     }  # fmt: skip
     assert "interpolation" in out
     assert run(["demo", "-o", "d", "--size", "24"]) == 2
+
+
+def test_a_type_too_small_is_said(pair, inside, capfd):
+    report = json.loads(succeed(["fuse", *pair, "--dtype", "uint8", "--no-register", "--json"], capfd)[0])
+    assert report["saturated"] > 0.9 * 40 * 42 * 51
+    assert any("do not fit uint8" in note for note in report["notes"])

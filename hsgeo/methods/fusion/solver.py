@@ -241,8 +241,8 @@ class ClosedForm:
             m = 0 * self._m if alone else self._m
             lam = 1 / (m[:, None, None] * self._seen + 1 / (level * self._phi))
             coupled = self._coupled(alone)
-            inverse = np.linalg.inv(self._coupling(lam, coupled)) if coupled else np.zeros(1)
-            self._cache[key] = self._tensor(lam), self._tensor(inverse)
+            solved = np.linalg.inv(self._coupling(lam, coupled)) if coupled else np.zeros(1)
+            self._cache[key] = self._tensor(lam), self._tensor(solved)
         return self._cache[key]
 
     def _coupling(self, lam: np.ndarray, coarse: Sequence[int]) -> np.ndarray:
