@@ -235,8 +235,8 @@ class ClosedForm:
         """(lambda (p, H, half), inverse of the coupled systems) at a level."""
         key = level, alone
         if key not in self._cache and self._whole is not None:
-            lam, inverse = self._whole._at(level, alone)
-            self._cache[key] = lam[self._kept], inverse
+            variance, systems = self._whole._at(level, alone)
+            self._cache[key] = variance[self._kept], systems
         if key not in self._cache:
             m = 0 * self._m if alone else self._m
             lam = 1 / (m[:, None, None] * self._seen + 1 / (level * self._phi))
