@@ -133,3 +133,14 @@ def test_posterior_variance_equals_the_dense_one(name: str, alone: bool) -> None
             np.testing.assert_allclose(got[i, j], dense[:, i, j, :, i, j], atol=1e-11)
             last = height - solver.period + i, width - solver.period + j
             np.testing.assert_allclose(got[i, j], dense[:, *last][..., *last], atol=1e-11)
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_a_narrowed_solver_predicts_what_the_whole_one_does(alone: bool) -> None:
+    solver, data, _, _ = build("blurred MSI", p=5)
+    narrow = solver.narrowed()
+    assert len(narrow.basis.T) == 2
+    values = [torch.as_tensor(d) for d in data]
+    whole, part = (s.predict(s.solve(s.take(values, alone), alone=alone), 0) for s in (solver, narrow))
+    torch.testing.assert_close(part, whole)
+    assert build("HSI and MSI", p=2)[0].narrowed().basis.shape == (2, 2)
