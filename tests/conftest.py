@@ -10,6 +10,11 @@ import pytest
 import rasterio
 from rasterio.transform import Affine, from_origin
 
+from hsgeo.cli import CACHE, THREADING
+
+for _name, _value in (THREADING | CACHE).items():  # as the command line does, before torch is loaded
+    os.environ.setdefault(_name, _value)
+
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
