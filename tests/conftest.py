@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 
@@ -14,6 +15,16 @@ from hsgeo.cli import CACHE, THREADING
 
 for _name, _value in (THREADING | CACHE).items():  # as the command line does, before torch is loaded
     os.environ.setdefault(_name, _value)
+
+
+@pytest.fixture(autouse=True)
+def own_logging():
+    """What a command sets up for its messages ends with the test."""
+    logger = logging.getLogger("hsgeo")
+    before = logger.level, list(logger.handlers)
+    yield
+    logger.setLevel(before[0])
+    logger.handlers[:] = before[1]
 
 
 @pytest.fixture(scope="session")

@@ -56,7 +56,6 @@ def set_up_logging(quiet: bool, verbose: bool) -> None:
     handler.setFormatter(logging.Formatter("hsgeo: %(message)s"))
     logger = logging.getLogger("hsgeo")
     logger.handlers[:] = [handler]
-    logger.propagate = False
     logger.setLevel(logging.ERROR if quiet or not verbose else logging.DEBUG)
 
 
