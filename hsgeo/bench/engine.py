@@ -16,13 +16,17 @@ from hsgeo.bench.large import write_large_pair
 from hsgeo.errors import HsgeoError, ParameterError
 
 COPY = """
-import sys, rasterio
-source, target = sys.argv[1:]
+import sys, rasterio, rasterio.enums
+source, target, levels = sys.argv[1], sys.argv[2], [int(n) for n in sys.argv[3:]]
 with rasterio.open(source) as a:
     profile = a.profile | {"num_threads": "ALL_CPUS", "bigtiff": "if_safer", "predictor": 2, "zstd_level": 3}
     with rasterio.open(target, "w", **profile) as b:
         for _, window in a.block_windows(1):
             b.write(a.read(window=window), window=window)
+if levels:
+    options = {"ZSTD_LEVEL_OVERVIEW": "3", "PREDICTOR_OVERVIEW": "2", "GDAL_TIFF_OVR_BLOCKSIZE": "256"}
+    with rasterio.Env(GDAL_NUM_THREADS="ALL_CPUS", **options), rasterio.open(target, "r+") as b:
+        b.build_overviews(levels, rasterio.enums.Resampling.average)
 """
 
 
@@ -48,7 +52,8 @@ def bench_engine(
     Returns
     -------
     dict
-        Sizes, seconds and peak resident memory of the fusion, by stage, and of the copy; their ratio.
+        Sizes, seconds and peak resident memory of the fusion, by stage, and of two copies: of the blocks alone, and
+        with the overviews that the fused file has; ``ratio`` is the fusion's time over the copy's.
     """
     if rows < 4 * ratio or columns < 4 * ratio:
         raise ParameterError(f"the benchmark needs at least {4 * ratio} rows and columns.")
@@ -60,18 +65,28 @@ def bench_engine(
         command = [sys.executable, "-m", "hsgeo", "fuse", str(hsi), str(msi), "-o", str(fused), "--overwrite", "--json"]
         out, seconds, peak = measured([*command, *arguments])
         report = json.loads(out)
-        copy.unlink(missing_ok=True)
-        _, copy_seconds, copy_peak = measured([sys.executable, "-c", COPY, str(fused), str(copy)])
+        copies = {}
+        for name, levels in (("copy", []), ("copy_with_overviews", overview_levels(fused))):
+            copy.unlink(missing_ok=True)
+            _, took, most = measured([sys.executable, "-c", COPY, str(fused), str(copy), *map(str, levels)])
+            copies[name] = {"seconds": took, "peak_bytes": most, "bytes": copy.stat().st_size, "ratio": seconds / took}
         return {
             "output": {"rows": rows, "columns": columns, "bands": bands, "bytes": rows * columns * bands * 2},
             "file_bytes": fused.stat().st_size,
             "fuse": {"seconds": seconds, "peak_bytes": peak, "stages": report["stages"], "tiles": report["tiles"]},
-            "copy": {"seconds": copy_seconds, "peak_bytes": copy_peak, "bytes": copy.stat().st_size},
-            "ratio": seconds / copy_seconds,
+            **copies,
         }
     finally:
         if not keep and not folder:
             shutil.rmtree(base, ignore_errors=True)
+
+
+def overview_levels(path: Path) -> list[int]:
+    """Decimation factors of a file's overviews."""
+    import rasterio
+
+    with rasterio.open(path) as source:
+        return source.overviews(1)
 
 
 def measured(command: list[str]) -> tuple[str, float, int]:

@@ -107,7 +107,7 @@ def matched_components(
     index, mean, spread = index[varies], mean[varies], spread[varies]
     scaled = (pixels[varies] - mean) / spread
     values, vectors = np.linalg.eigh(scaled @ scaled.T / scaled.shape[1])
-    count = int(np.clip(pixels.shape[1] // 20, 1, most))
+    count = int(np.clip(pixels.shape[1] // 20, 1, min(most, index.size)))
     basis = vectors[:, ::-1][:, :count] / np.sqrt(np.maximum(values[::-1][:count], 1e-12))
     out = []
     for cube in cubes:

@@ -207,3 +207,10 @@ def test_a_type_too_small_is_said(pair, inside, capfd):
     report = json.loads(succeed(["fuse", *pair, "--dtype", "uint8", "--no-register", "--json"], capfd)[0])
     assert report["saturated"] > 0.9 * 40 * 42 * 51
     assert any("do not fit uint8" in note for note in report["notes"])
+
+
+@pytest.mark.parametrize("bands", ["1-3", "1-8"])
+def test_an_hsi_of_few_bands(pair, inside, capfd, bands):
+    report = json.loads(succeed(["fuse", *pair, "--bands", bands, "--json"], capfd)[0])
+    with rasterio.open("hsi_fused.tif") as fused:
+        assert fused.count == len(report["bands"]["kept"]) == int(bands[2:])
