@@ -20,11 +20,10 @@ for _name, _value in (THREADING | CACHE).items():  # as the command line does, b
 @pytest.fixture(autouse=True)
 def own_logging():
     """What a command sets up for its messages ends with the test."""
-    logger = logging.getLogger("hsgeo")
-    before = logger.level, list(logger.handlers)
     yield
-    logger.setLevel(before[0])
-    logger.handlers[:] = before[1]
+    logger = logging.getLogger("hsgeo")
+    logger.setLevel(logging.NOTSET)
+    logger.handlers.clear()
 
 
 @pytest.fixture(scope="session")
