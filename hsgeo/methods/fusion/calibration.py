@@ -26,7 +26,7 @@ ENOUGH, FEW = 10000, 100
 #: smallest and largest factor of a standard deviation
 LIMITS = (0.5, 5.0)
 
-#: what is taken where the scene is too small to measure: the median of real scenes
+#: what is taken where the scene is too small to measure: by eye, between the raw ratios of real scenes (1.4 to 2.3)
 USUAL = 1.6
 
 
