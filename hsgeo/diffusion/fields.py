@@ -1,4 +1,4 @@
-"""Noise that belongs to the pixel: the same value at the same place of the scene, whatever the window and the worker."""
+"""Noise that belongs to the pixel: the same value at the same place of the scene, in every window and worker."""
 
 from __future__ import annotations
 
