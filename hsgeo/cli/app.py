@@ -25,8 +25,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (info, fuse, assess, simulate, convert, demo, bench):
-    module.register(app)
+for command in (info.info, fuse.fuse, assess.assess, simulate.simulate, convert.convert, demo.demo):
+    app.command()(command)
+app.add_typer(bench.group, name="bench")
 
 
 @app.callback(invoke_without_command=True)

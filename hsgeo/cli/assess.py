@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from hsgeo.cli import options as o
+from hsgeo.cli.printing import print_notes
 
 NAMES = {
     "psnr": ("PSNR", "dB, higher is better"),
@@ -26,15 +27,10 @@ CONSISTENCY = {
 }
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("assess", help="Measure a result against a reference, or against the two scenes it was made from.")(
-        assess
-    )
-
-
+@o.command
 def assess(
     result: Annotated[str, typer.Argument(help="The scene to be measured.")],
+    *,
     hsi: Annotated[str | None, typer.Option("--hsi", help="The HSI it was made from.")] = None,
     msi: Annotated[str | None, typer.Option("--msi", help="The MSI it was made from.")] = None,
     reference: Annotated[str | None, typer.Option("--reference", help="The truth on the same grid.")] = None,
@@ -42,12 +38,8 @@ def assess(
     hsi_sensor: o.HsiSensor = None,
     msi_sensor: o.MsiSensor = None,
     overwrite: o.Overwrite = False,
-    json: o.Json = False,
-    quiet: o.Quiet = False,
-    verbose: o.Verbose = False,
-) -> None:
-    """Measure one result."""
-    o.set_up_logging(quiet or json, verbose)
+) -> o.Said:
+    """Measure a result against a reference, or against the two scenes it was made from."""
     from hsgeo.tasks import assess as task
 
     values = task(
@@ -60,10 +52,7 @@ def assess(
         msi_sensor=msi_sensor,
         overwrite=overwrite,
     )
-    if json:
-        o.print_json(values)
-    elif not quiet:
-        print_metrics(values)
+    return values, print_metrics
 
 
 def print_metrics(values: dict[str, Any]) -> None:
@@ -73,7 +62,6 @@ def print_metrics(values: dict[str, Any]) -> None:
     rows += [(*CONSISTENCY[key], found[key]) for key in CONSISTENCY if found.get(key) is not None]
     for name, meaning, value in rows:
         typer.echo(f"{name:<26} {value:10.4g}  {meaning}")
-    for note in values.get("notes", []):
-        typer.echo(f"note: {note}", err=True)
+    print_notes(values)
     if "report" in values:
         typer.echo(f"report: {values['report']}")

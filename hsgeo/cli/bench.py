@@ -8,16 +8,12 @@ from typing import Annotated, Any
 import typer
 
 from hsgeo.cli import options as o
+from hsgeo.cli.printing import print_json
+
+group = typer.Typer(help="Measure speed and memory, or accuracy beside published figures.", no_args_is_help=True)
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    group = typer.Typer(help="Measure speed and memory, or accuracy beside published figures.", no_args_is_help=True)
-    group.command("engine", help="A whole fusion of a synthetic pair beside a plain block copy of its output.")(engine)
-    group.command("fusion", help="The methods on real scenes by the standard protocol.")(fusion)
-    app.add_typer(group, name="bench")
-
-
+@group.command()
 def engine(
     rows: Annotated[int, typer.Option("--rows", help="Rows of the output.")] = 3000,
     columns: Annotated[int, typer.Option("--columns", help="Columns of the output.")] = 3000,
@@ -31,7 +27,7 @@ def engine(
     json: o.Json = False,
     verbose: o.Verbose = False,
 ) -> None:
-    """Engine benchmark."""
+    """A whole fusion of a synthetic pair beside a plain block copy of its output."""
     o.set_up_logging(json, verbose)
     from hsgeo.bench.engine import bench_engine
 
@@ -40,7 +36,7 @@ def engine(
     passed = ("--memory", memory, "--workers", str(workers), *(("--tile", str(tile)) if tile else ()))
     report = bench_engine(rows, columns, bands, ratio, folder=data, arguments=passed)
     if json:
-        o.print_json(report)
+        print_json(report)
         return
     size = report["output"]
     typer.echo(f"output {size['rows']} x {size['columns']} x {size['bands']} int16, {size['bytes'] / 1e9:.2f} GB")
@@ -57,6 +53,7 @@ def engine(
     )
 
 
+@group.command()
 def fusion(
     data: Annotated[str | None, typer.Option("--data", help="Folder of the scenes [default: $HSGEO_DATA].")] = None,
     methods: Annotated[str, typer.Option("--method", help="Comma-separated.")] = "bicubic,gsa,subspace",
@@ -65,7 +62,7 @@ def fusion(
     json: o.Json = False,
     verbose: o.Verbose = False,
 ) -> None:
-    """Fusion benchmark."""
+    """The methods on real scenes by the standard protocol."""
     o.set_up_logging(True, verbose)
     from hsgeo.bench.fusion import bench_fusion
     from hsgeo.errors import ParameterError
@@ -88,4 +85,4 @@ def fusion(
             )
             typer.echo(f"{row['scene']:<15}{row['method']:<32}{row['known']:<13}{text}")
     if json:
-        o.print_json({"rows": rows})
+        print_json({"rows": rows})

@@ -7,18 +7,16 @@ from typing import Annotated, Any
 import typer
 
 from hsgeo.cli import options as o
+from hsgeo.cli.printing import print_notes, print_rows, ranges
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("fuse", help="Fuse a hyperspectral scene with a finer multispectral one.")(fuse)
-
-
+@o.command
 def fuse(
     hsi: Annotated[str, typer.Argument(help="Hyperspectral scene (many bands, coarse).")],
     msi: Annotated[
         str, typer.Argument(help="Multispectral scene (few bands, fine): a file, or a folder of band files.")
     ],
+    *,
     output: o.Output = None,
     method: Annotated[str, typer.Option("--method", help="subspace, gsa, bicubic.")] = "subspace",
     gsd: Annotated[
@@ -37,55 +35,34 @@ def fuse(
     msi_sensor: o.MsiSensor = None,
     bands: o.Bands = None,
     bbox: o.Bbox = None,
-    cog: o.Cog = False,
-    co: o.Creation = None,
-    dtype: o.Dtype = None,
-    nodata: o.Nodata = None,
-    overwrite: o.Overwrite = False,
+    write: o.Writing,
     resume: o.Resume = False,
     config: o.Config = None,
     settings: o.Settings = None,
-    seed: o.Seed = 0,
-    device: o.Device = "auto",
-    workers: o.Workers = 0,
-    scheduler: o.Scheduler = None,
-    tile: o.Tile = None,
-    memory: o.Memory = "4GiB",
+    run: o.Running,
     dry_run: o.DryRun = False,
-    progress: o.ProgressMode = "auto",
-    json: o.Json = False,
-    quiet: o.Quiet = False,
-    verbose: o.Verbose = False,
-) -> None:
-    """Fuse one pair."""
-    o.set_up_logging(quiet or json, verbose)
-    from hsgeo.engine.progress import Progress
-    from hsgeo.tasks import FusionJob, FusionOptions, RunOptions, WriteOptions
-    from hsgeo.tasks.options import check_target, derived_output, key_values, load_parameters
+    progress: Any,
+) -> o.Said:
+    """Fuse a hyperspectral scene with a finer multispectral one."""
+    from hsgeo.tasks import FusionJob, FusionOptions
+    from hsgeo.tasks.options import check_target, derived_output, load_parameters
 
     target = output or str(derived_output(hsi, "_fused"))
-    write = WriteOptions(
-        cog=cog, overwrite=overwrite, resume=resume, dtype=dtype, nodata=nodata, creation=key_values(co or [], "--co")
-    )
-    run = RunOptions(device=device, workers=workers, scheduler=scheduler, tile=tile, memory=memory, seed=seed)
-    box, register = o.parse_bbox(bbox), not no_register
+    writing, box, register = write.options(resume), o.parse_bbox(bbox), not no_register
     options = FusionOptions(method, gsd, register, bands, box, hsi_sensor, msi_sensor, hsi_mask, msi_mask)
     params = load_parameters(config, settings or [])
     if not dry_run:
-        check_target(target, write)
-    with Progress(o.progress_mode(progress, quiet)) as bar:
-        job = FusionJob(hsi, msi, options, run=run, params=params, progress=bar)
-        report = job.plan(target, write) if dry_run else job.write(target, write, uncertainty=uncertainty, flags=flags)
-    if json:
-        o.print_json(report)
-    elif not quiet:
-        (_print_plan if dry_run else print_report)(report)
+        check_target(target, writing)
+    job = FusionJob(hsi, msi, options, run=run.options(), params=params, progress=progress)
+    if dry_run:
+        return job.plan(target, writing), _print_plan
+    return job.write(target, writing, uncertainty=uncertainty, flags=flags), print_report
 
 
 def _print_plan(r: dict[str, Any]) -> None:
     g = r["grid"]
     height, width = g["shape"]
-    o.print_rows(
+    print_rows(
         [
             (
                 "output",
@@ -98,7 +75,7 @@ def _print_plan(r: dict[str, Any]) -> None:
             ("working store", f"{r['working_bytes'] / 1e6:.1f} MB before compression, removed at the end"),
         ]
     )
-    _print_notes(r)
+    print_notes(r)
 
 
 def print_report(r: dict[str, Any]) -> None:
@@ -114,12 +91,12 @@ def print_report(r: dict[str, Any]) -> None:
     c = r["consistency"]
     stages = ", ".join(f"{s['stage']} {s['seconds']:.1f} s" for s in r["stages"])
     peak = max((s.get("peak_rss_bytes") or 0 for s in r["stages"]), default=0)
-    o.print_rows(
+    print_rows(
         [
             ("output", f"{r['output']} ({r['driver']}, {r['bytes'] / 1e6:.1f} MB)"),
             ("grid", f"{height} x {width} pixels of {g['gsd'][1]:g}, ratio {g['ratio']}, {g['crs'][:40]}"),
             ("bands", f"{len(r['bands']['kept'])} fused" + (f", {left} from the HSI alone or empty" if left else "")),
-            *((f"  {why}", f"bands {o.ranges(numbers)} not fused") for why, numbers in dropped.items()),
+            *((f"  {why}", f"bands {ranges(numbers)} not fused") for why, numbers in dropped.items()),
             ("shift", _shift(r["shift"])),
             ("response", r.get("response")),
             ("gain", r.get("gain")),
@@ -141,7 +118,7 @@ def print_report(r: dict[str, Any]) -> None:
             ("time", f"{stages}; peak memory {peak / 2**30:.2f} GiB"),
         ]
     )
-    _print_notes(r)
+    print_notes(r)
 
 
 def _shift(s: dict[str, Any]) -> str:
@@ -151,8 +128,3 @@ def _shift(s: dict[str, Any]) -> str:
     return (
         f"{s['dy']:+.2f}, {s['dx']:+.2f} fine pixels (y, x), reliability {s['reliability']:.2f}, {done}: {s['reason']}"
     )
-
-
-def _print_notes(r: dict[str, Any]) -> None:
-    for note in r["notes"]:
-        typer.echo(f"note: {note}", err=True)

@@ -7,11 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from hsgeo.cli import options as o
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("info", help="Describe a scene from its header; without a scene, list the known sensors.")(info)
+from hsgeo.cli.printing import print_json, print_notes, print_rows, ranges
 
 
 def info(
@@ -21,7 +17,7 @@ def info(
     quiet: o.Quiet = False,
     verbose: o.Verbose = False,
 ) -> None:
-    """Describe a scene, or list the sensors."""
+    """Describe a scene from its header; without a scene, list the known sensors."""
     o.set_up_logging(quiet or json, verbose)
     if scene is None:
         _sensors(json)
@@ -30,7 +26,7 @@ def info(
 
     report = describe(scene, sensor)
     if json:
-        o.print_json(report)
+        print_json(report)
     else:
         _print(report)
 
@@ -40,7 +36,7 @@ def _sensors(json: bool) -> None:
 
     rows = describe_sensors()
     if json:
-        o.print_json({"sensors": rows})
+        print_json({"sensors": rows})
         return
     for kind in ("hyperspectral", "multispectral"):
         typer.echo(f"{kind} sensors")
@@ -62,7 +58,7 @@ def _print(r: dict[str, Any]) -> None:
             bad.setdefault(why or "flagged", []).append(number)
     t = r["transform"]
     gsd = r["gsd"]
-    o.print_rows(
+    print_rows(
         [
             ("path", r["path"]),
             ("driver", r["driver"]),
@@ -80,8 +76,7 @@ def _print(r: dict[str, Any]) -> None:
                 f"{min(known):.1f} to {max(known):.1f} nm ({len(known)} of {bands} bands)" if known else "none",
             ),
             ("good bands", f"{sum(r['good'])} of {bands}"),
-            *((f"  {why}", o.ranges(numbers)) for why, numbers in bad.items()),
+            *((f"  {why}", ranges(numbers)) for why, numbers in bad.items()),
         ]
     )
-    for note in r["notes"]:
-        typer.echo(f"note: {note}", err=True)
+    print_notes(r)

@@ -1,17 +1,23 @@
-"""Options that several commands share, each written once; and how reports are printed."""
+"""Options that several commands share, each written once, and what makes a command of a function."""
 
 from __future__ import annotations
 
-import json
+import inspect
 import logging
 import sys
-from collections.abc import Iterable
-from pathlib import Path
-from typing import Annotated, Any
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, is_dataclass
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hsgeo.cli.printing import print_json
 from hsgeo.errors import ParameterError
+
+if TYPE_CHECKING:
+    from hsgeo.engine.progress import Progress
+    from hsgeo.tasks import RunOptions, WriteOptions
 
 Output = Annotated[
     str | None,
@@ -50,6 +56,87 @@ Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Only errors.")]
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Say more; tracebacks of internal errors.")]
 
 
+@dataclass(frozen=True)
+class Writing:
+    """How an output is written."""
+
+    cog: Cog = False
+    creation: Creation = None
+    dtype: Dtype = None
+    nodata: Nodata = None
+    overwrite: Overwrite = False
+
+    def options(self, resume: bool = False) -> WriteOptions:
+        """As tasks take them."""
+        from hsgeo.tasks.options import WriteOptions, key_values
+
+        creation = key_values(self.creation or [], "--co")
+        return WriteOptions(**{**vars(self), "resume": resume, "creation": creation})
+
+
+@dataclass(frozen=True)
+class Running:
+    """Where and how tiles are worked on."""
+
+    seed: Seed = 0
+    device: Device = "auto"
+    workers: Workers = 0
+    scheduler: Scheduler = None
+    tile: Tile = None
+    memory: Memory = "4GiB"
+
+    def options(self) -> RunOptions:
+        """As tasks take them."""
+        from hsgeo.tasks.options import RunOptions
+
+        return RunOptions(**vars(self))
+
+
+#: what the function of a command returns: its report, and what prints that for a person
+Said = tuple[dict[str, Any], Callable[[dict[str, Any]], None]]
+
+
+def command(work: Callable[..., Said]) -> Callable[..., None]:
+    """Make a command, as typer reads it, of a function that returns its report and what prints it.
+
+    A parameter whose type is a dataclass (`Writing`) stands for the options that are its fields; one named `progress`
+    gets the progress bar that ``--progress`` asks for. ``--json``, ``-q`` and ``-v`` are added at the end.
+    """
+
+    def run(*, json: Json = False, quiet: Quiet = False, verbose: Verbose = False, **given: Any) -> None:
+        set_up_logging(quiet or json, verbose)
+        for name, group in groups.items():
+            given[name] = group(**{option.name: given.pop(option.name) for option in _parameters(group)})
+        with ExitStack() as stack:
+            if "progress" in given:
+                given["progress"] = stack.enter_context(_progress(given["progress"], quiet))
+            report, show = work(**given)
+        if json:
+            print_json(report)
+        elif not quiet:
+            show(report)
+
+    groups: dict[str, Callable[..., Any]] = {}
+    options: list[inspect.Parameter] = []
+    for parameter in _parameters(work):
+        kind = parameter.annotation
+        if isinstance(kind, type) and is_dataclass(kind):
+            groups[parameter.name] = kind
+            options += _parameters(kind)
+        elif parameter.name == "progress":
+            options.append(parameter.replace(annotation=ProgressMode, default="auto"))
+        else:
+            options.append(parameter)
+    run.__name__, run.__doc__ = work.__name__, work.__doc__
+    run.__signature__ = inspect.Signature([*options, *_parameters(run)])  # type: ignore[attr-defined]
+    return run
+
+
+def _parameters(of: Callable[..., Any]) -> list[inspect.Parameter]:
+    every = inspect.signature(of, eval_str=True).parameters.values()
+    return [p.replace(kind=p.KEYWORD_ONLY) for p in every if p.kind is not p.VAR_KEYWORD]
+
+
 def set_up_logging(quiet: bool, verbose: bool) -> None:
     """Send hsgeo's messages to stderr; the notes among them are printed with the report, so only -v logs them."""
     handler = logging.StreamHandler(sys.stderr)
@@ -72,46 +159,8 @@ def parse_bbox(text: str | None) -> tuple[float, float, float, float] | None:
     return left, bottom, right, top
 
 
-def progress_mode(mode: str, quiet: bool) -> str:
-    """The progress mode, checked; ``-q`` silences a bar but not JSON lines that were asked for."""
-    if mode not in ("auto", "bar", "json", "none"):
-        raise ParameterError(f"--progress {mode!r}: one of auto, bar, json, none.")
-    return "none" if quiet and mode in ("auto", "bar") else mode
+def _progress(mode: str, quiet: bool) -> Progress:
+    """The progress bar; ``-q`` silences a bar but not JSON lines that were asked for."""
+    from hsgeo.engine.progress import Progress
 
-
-def print_json(report: dict[str, Any]) -> None:
-    """One JSON object on stdout; NaN and infinities become null."""
-    typer.echo(json.dumps(_plain(report), allow_nan=False))
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    if isinstance(value, Path):
-        return str(value)
-    if hasattr(value, "tolist"):
-        return _plain(value.tolist())
-    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
-        return None
-    return value
-
-
-def print_rows(rows: Iterable[tuple[str, Any]]) -> None:
-    """Aligned ``name  value`` lines."""
-    pairs = [(name, str(value)) for name, value in rows if value not in (None, "", [])]
-    width = max((len(name) for name, _ in pairs), default=0)
-    for name, value in pairs:
-        typer.echo(f"{name:<{width}}  {value}")
-
-
-def ranges(numbers: Iterable[int]) -> str:
-    """``1-7, 58-76`` for a list of band numbers."""
-    parts: list[list[int]] = []
-    for n in sorted(numbers):
-        if parts and n == parts[-1][1] + 1:
-            parts[-1][1] = n
-        else:
-            parts.append([n, n])
-    return ", ".join(f"{a}" if a == b else f"{a}-{b}" for a, b in parts)
+    return Progress("none" if quiet and mode in ("auto", "bar") else mode)
