@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import signal
+import socket
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -21,7 +24,12 @@ THREADS = "HSGEO_TORCH_THREADS"
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 #: a block on which more than this many workers died is given up
 ALLOWED_FAILURES = 3
+#: seconds in which something must listen at the address of a scheduler
+REACH_TIMEOUT = 5.0
+#: seconds in which a scheduler that is reached, but may be busy, must answer and have a worker
 CONNECT_TIMEOUT = 20
+#: seconds between two tries to reach it
+RETRY = 0.2
 
 
 def cores() -> int:
@@ -140,6 +148,49 @@ def _kill(cluster: Any) -> None:
                 os.kill(pid, getattr(signal, "SIGKILL", signal.SIGTERM))
 
 
+def check_scheduler(scheduler: str) -> None:
+    """See that something listens where a scheduler is said to be, within `REACH_TIMEOUT`.
+
+    Parameters
+    ----------
+    scheduler : str
+        Address (``tcp://host:8786``) or path of a scheduler file.
+
+    Raises
+    ------
+    ParameterError
+        Nothing does, or it is neither an address nor a file.
+    """
+    from distributed.comm.addressing import get_address_host_port, parse_address
+
+    is_file = Path(scheduler).is_file()
+    if not is_file and ":" not in scheduler:
+        raise ParameterError(f"--scheduler {scheduler}: no such file, nor an address such as tcp://host:8786.")
+    try:
+        address = json.loads(Path(scheduler).read_text(encoding="utf-8"))["address"] if is_file else scheduler
+        if parse_address(address)[0] not in ("tcp", "tls"):
+            return  # dask alone knows how to reach it
+        place = get_address_host_port(address)
+    except (OSError, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise nobody(scheduler) from error
+    end = time.monotonic() + REACH_TIMEOUT
+    while True:
+        try:
+            socket.create_connection(place, timeout=max(0.1, end - time.monotonic())).close()
+            return
+        except OSError as error:  # it may be starting
+            if time.monotonic() + RETRY > end:
+                raise nobody(scheduler) from error
+            time.sleep(RETRY)
+
+
+def nobody(scheduler: str) -> ParameterError:
+    """What is said where no scheduler answers."""
+    return ParameterError(
+        f"--scheduler {scheduler}: no dask scheduler answers there; start one, or leave the option out."
+    )
+
+
 @contextmanager
 def existing_cluster(scheduler: str, folder: Path) -> Iterator[Client]:
     """A client of a cluster that exists.
@@ -158,16 +209,12 @@ def existing_cluster(scheduler: str, folder: Path) -> Iterator[Client]:
     """
     from distributed import Client
 
-    is_file = Path(scheduler).is_file()
-    if not is_file and ":" not in scheduler:
-        raise ParameterError(f"--scheduler {scheduler}: no such file, nor an address such as tcp://host:8786.")
-    where = {"scheduler_file": scheduler} if is_file else {"address": scheduler}
+    check_scheduler(scheduler)
+    where = {"scheduler_file" if Path(scheduler).is_file() else "address": scheduler}
     try:
         client = Client(**where, timeout=CONNECT_TIMEOUT, set_as_default=False)
     except Exception as error:  # whatever it is that a wrong address or file leads to
-        raise ParameterError(
-            f"--scheduler {scheduler}: no dask scheduler answers there; start one, or leave the option out."
-        ) from error
+        raise nobody(scheduler) from error
     try:
         try:
             client.wait_for_workers(1, timeout=CONNECT_TIMEOUT)

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
+import time
 from contextlib import suppress
 from typing import Any, ClassVar
 
@@ -164,7 +166,7 @@ def test_few_tasks_are_in_flight(tmp_path, scheduler, monkeypatch):
 
 
 def test_a_scheduler_that_is_not_there(tmp_path, monkeypatch):
-    monkeypatch.setattr(cluster, "CONNECT_TIMEOUT", 1)
+    monkeypatch.setattr(cluster, "REACH_TIMEOUT", 0.5)
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
@@ -175,6 +177,30 @@ def test_a_scheduler_that_is_not_there(tmp_path, monkeypatch):
     (tmp_path / "x.json").write_text("{}")
     with pytest.raises(ParameterError, match="no dask scheduler answers"):
         go(tmp_path, Ramp(), scheduler=str(tmp_path / "x.json"))
+
+
+def test_a_scheduler_out_of_reach_is_told_soon_and_a_slow_one_is_waited_for(tmp_path, monkeypatch):
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    for where in (f"tcp://127.0.0.1:{port}", f"127.0.0.1:{port}", "tcp://nowhere.invalid:8786"):
+        monkeypatch.setattr(cluster, "REACH_TIMEOUT", 0.6)
+        begin = time.perf_counter()
+        with pytest.raises(ParameterError, match="no dask scheduler answers"):
+            cluster.check_scheduler(where)
+        assert time.perf_counter() - begin < 2
+    monkeypatch.setattr(cluster, "REACH_TIMEOUT", 10)
+    late = socket.socket()
+    late.bind(("127.0.0.1", port))
+    timer = threading.Timer(0.5, late.listen)
+    timer.start()
+    begin = time.perf_counter()
+    cluster.check_scheduler(f"tcp://127.0.0.1:{port}")
+    assert 0.3 < time.perf_counter() - begin < 5
+    timer.join()
+    late.close()
+    with pytest.raises(ParameterError, match="no dask scheduler answers"):
+        cluster.check_scheduler("tcp://127.0.0.1")
 
 
 def test_a_cluster_without_workers_or_without_the_folder(tmp_path, scheduler, monkeypatch):
