@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import sqrt
+from math import ceil, sqrt
 
 import numpy as np
 
@@ -124,6 +124,11 @@ def signal_edge(bands: int, pixels: int) -> float:
     return max(_ENERGY, (1 + sqrt(bands / pixels)) ** 2)
 
 
+def pixels_needed(bands: int) -> int:
+    """Spectra from which each of the bands can be regressed on all others with some freedom left."""
+    return ceil(1.5 * bands + 10)
+
+
 def _regression(outer: np.ndarray, n: int) -> np.ndarray:
     """Residual of each band regressed on the others, or on the nearest ones where the pixels are few."""
     bands = len(outer)
@@ -131,7 +136,7 @@ def _regression(outer: np.ndarray, n: int) -> np.ndarray:
     scale[scale == 0] = 1.0
     unit = outer / np.outer(scale, scale)
     ridge = 1e-12 * np.eye(bands)
-    if n >= 1.5 * bands + 10:
+    if n >= pixels_needed(bands):
         left = 1 / np.diag(np.linalg.inv(unit + ridge))
         freedom = n - bands + 1
     else:

@@ -208,11 +208,12 @@ def _grid_notes(
         notes.append(
             f"the pixels of {names[0]} are not square on the ground: fine pixels are {tall:.3g} x {wide:.3g} m."
         )
-    for group, (size, *_) in zip(pair.groups[1:], native[1:], strict=True):
+    for group, (size, _, _, box) in zip(pair.groups[1:], native[1:], strict=True):
         exact_times = size / native[0][0] / exact * pair.ratio
         about = "" if abs(exact_times - group.ratio) < 1e-3 else f" (nearest to {exact_times:.2f})"
         listed = ", ".join(str(n) for n in group.scene["band_name"].values) or f"{len(group.bands)} bands"
-        notes.append(f"{names[1]}: {listed}: used at the GSD recorded, {group.ratio} fine pixels{about}.")
+        own = math.sqrt(math.prod(grids.metres(box)))
+        notes.append(f"{names[1]}: {listed}: used at the {own:.4g} m recorded, {group.ratio} fine pixels{about}.")
     return notes
 
 

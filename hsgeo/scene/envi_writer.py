@@ -59,7 +59,7 @@ class EnviSink:
         if meta.dtype.name not in _DATA_TYPE:
             raise ParameterError(f"{target}: ENVI has no {meta.dtype}; use --dtype int16, or another format.")
         self.folder, self.target, self.meta = folder, target, meta
-        self.interleave = _interleave(target, creation)
+        self.interleave = interleave_of(target, creation)
         self.needed = meta.nbytes
         self.block = (unit_side(meta), unit_side(meta))
         self.path = folder / target.name
@@ -80,7 +80,7 @@ class EnviSink:
                 raise disk_full(self.target, self.needed) from error
             os.ftruncate(self._file, self.needed)
 
-    def write(self, raw: np.ndarray, window: Window) -> None:
+    def write(self, raw: np.ndarray, window: Window, nodata: float | None) -> None:
         """All bands of one window."""
         count, height, width = self.meta.shape
         raw = raw.astype(raw.dtype.newbyteorder("<"), copy=False)
@@ -157,7 +157,7 @@ class EnviSink:
         return dict(found)
 
 
-def _interleave(target: Path, creation: Mapping[str, Any]) -> str:
+def interleave_of(target: Path, creation: Mapping[str, Any]) -> str:
     unknown = [k for k in creation if k.upper() != "INTERLEAVE"]
     if unknown:
         raise ParameterError(f"--co {unknown[0]}: ENVI knows INTERLEAVE=bsq, bil or bip only.")

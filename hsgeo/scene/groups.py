@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,6 +12,7 @@ from odc.geo.geobox import GeoBox
 
 from hsgeo.errors import BandError, SensorError
 
+from . import grids
 from .bands import native_bands
 from .identify import match_wavelengths
 from .model import band_tags
@@ -97,9 +99,11 @@ def native_groups(
                 for i in mine:
                     tagged[i].update(gsd_origin=f"{x!r} {y!r}", gsd_resampling="nearest")
             elif fine.size and _sharp(msi, mine, fine.tolist(), ratio):
+                metres = math.sqrt(math.prod(grids.metres(box)))
+                named = [str(msi["band_name"].values[i]) or f"band {msi['band'].values[i]}" for i in mine]
                 notes.append(
-                    f"{msi_name}: bands said to be recorded at {gsd:g} are as sharp as its pixels of {pixel:g} and "
-                    f"are used at that size."
+                    f"{msi_name}: {_listed(named)}: said to be recorded at {gsd / pixel * metres:.4g} m, but "
+                    f"as sharp as pixels of {metres:.4g} m, and used at that size."
                 )
                 sizes[pixel] = sorted([*sizes[pixel], *mine])
                 continue

@@ -23,6 +23,8 @@ Say = Callable[[str], None]
 
 #: flags of a sensor table that make a band bad; the others (pan, atmospheric) are for methods to weigh
 BAD_FLAGS = ("uncalibrated", "water vapour")
+#: what is said of bands recorded on a coarser grid than a stack's
+COARSER = "were recorded coarser than"
 
 
 def identify(
@@ -221,9 +223,6 @@ def native_gsds(infos: Sequence[BandInfo], sensor: str, pixel: float, name: str,
         info.gsd = pixel * round(band.gsd / pixel)
         if str(table.name).lower().startswith("sentinel-2"):
             info.tags["gsd_origin"] = "0 0"  # Sentinel-2 grids at 10, 20 and 60 m all start on multiples of 60 m
-        coarse.append(info.name or f"{info.wavelength:.0f} nm")
+        coarse.append(f"{info.name or f'{info.wavelength:.0f} nm'} ({info.gsd:g} m)")
     if coarse:
-        say(
-            f"{name}: {', '.join(coarse)} were recorded coarser than the {pixel:g} m pixels of this stack "
-            "and are used so."
-        )
+        say(f"{name}: by the table {table.name}, {', '.join(coarse)} {COARSER} the {pixel:g} m pixels of this stack.")

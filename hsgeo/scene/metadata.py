@@ -25,6 +25,7 @@ from hsgeo.errors import GridError, InputError, ParameterError
 from .encode import default_nodata, fits, stored_type
 from .envi import split_list
 from .model import ATTRS, BAND_COORDS, band_tags, label
+from .provenance import jsonable
 
 PROVENANCE = "HSGEO_PROVENANCE"
 SENSOR = "HSGEO_SENSOR"
@@ -160,7 +161,8 @@ def describe(
     nodata : float or None, optional
         Stored value for no data; the scene's own when not given.
     provenance : mapping, optional
-        Goes into the tag HSGEO_PROVENANCE as JSON; an earlier one stays inside it as ``previous``.
+        Goes into the tag HSGEO_PROVENANCE as JSON, with what is written as ``output`` (dtype, nodata where it is known
+        beforehand, bands, gsd); an earlier one stays inside it as ``previous``.
     raw : bool
         The values are stored values already.
 
@@ -187,12 +189,15 @@ def describe(
     if kind.kind == "f" and own.kind != "f":
         columns.update(scale=np.ones(count), offset=np.zeros(count))
     tags = {str(k): str(v) for k, v in attrs["tags"].items() if not _STALE_TAGS.match(str(k)) and k != SENSOR}
+    missing = _nodata(attrs["nodata"], nodata, kind, own, raw)
     if provenance is not None:
-        tags[PROVENANCE] = _chain(provenance, tags.get(PROVENANCE))
+        stored = {"dtype": kind.name, **({} if missing is None else {"nodata": missing})}
+        made = jsonable({**stored, "bands": count, "gsd": abs(box.affine.a)})
+        tags[PROVENANCE] = _chain({**provenance, "output": made}, tags.get(PROVENANCE))
     return Metadata(
         shape=(count, height, width),
         dtype=kind,
-        nodata=_nodata(attrs["nodata"], nodata, kind, own, raw),
+        nodata=missing,
         crs=box.crs.to_wkt() if box.crs is not None else "",
         transform=box.affine,
         columns=columns,

@@ -14,7 +14,7 @@ import numpy as np
 import xarray as xr
 from xarray.core.indexing import LazilyIndexedArray
 
-from hsgeo.errors import SceneNotFoundError, SceneReadError
+from hsgeo.errors import InputError, SceneNotFoundError, SceneReadError
 
 from . import envi
 from .bands import BandInfo, columns
@@ -209,6 +209,27 @@ def _open_zarr(
     return scene
 
 
+def require_scene(given: Any, what: str, arrays: bool = True) -> None:
+    """Refuse what is neither a path nor a scene in memory (which `arrays` allows).
+
+    Raises
+    ------
+    InputError
+        It names `what`, and says how a scene is made.
+    """
+    if isinstance(given, str | os.PathLike):
+        return
+    is_array = isinstance(given, xr.DataArray)
+    if arrays and is_array and given.dims == ("band", "y", "x"):
+        return
+    dims = f" ({', '.join(map(str, given.dims))})" if is_array else ""
+    accepted = "a path or a scene" if arrays else "a path"
+    raise InputError(
+        f"{what} is a {type(given).__name__}{dims}; give {accepted}. hsgeo.make_scene(values, geobox) makes a scene "
+        "from an array (band, y, x) and its grid."
+    )
+
+
 def locate(path: str | os.PathLike[str]) -> tuple[str, str]:
     """What a path is: ("zarr" | "folder" | "ENVI" | "", what to open), "" leaving the format to GDAL.
 
@@ -218,7 +239,10 @@ def locate(path: str | os.PathLike[str]) -> tuple[str, str]:
         Nothing is there; the message names files like it.
     SceneReadError
         The file is empty, or an ENVI file that does not fit its header.
+    InputError
+        It is no path.
     """
+    require_scene(path, "what open_scene is to open", arrays=False)
     text = os.fspath(path)
     place = Path(text)
     if not place.exists():

@@ -6,8 +6,12 @@ import hashlib
 import os
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import xarray as xr
 
 import hsgeo
 
@@ -19,6 +23,8 @@ def provenance_record(
     inputs: Iterable[str | os.PathLike[str]],
     parameters: Mapping[str, Any],
     version: str | None = None,
+    *,
+    scenes: Iterable[xr.DataArray] = (),
     **more: Any,
 ) -> dict[str, Any]:
     """A record that `write_scene` stores with its output.
@@ -31,20 +37,25 @@ def provenance_record(
         Made JSON-able: numpy values become Python's, anything unknown its text.
     version : str, optional
         Of the program; this hsgeo's when None.
+    scenes : iterable of scene (band, y, x), optional
+        The inputs as they were opened, in their order.
     **more
         Further entries, such as ``estimates``.
 
     Returns
     -------
     dict
-        ``software``, ``version``, ``time`` (UTC, ISO 8601), ``inputs`` (name, size in bytes, sha256 of the header),
-        ``parameters``.
+        ``software``, ``version``, ``time`` (UTC, ISO 8601), ``inputs`` (name, size in bytes, sha256 of the header; of
+        the scenes what `describe_scene` says), ``parameters``. The writer adds what the output is.
     """
     return {
         "software": "hsgeo",
         "version": version or hsgeo.__version__,
         "time": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
-        "inputs": [describe_input(path) for path in inputs],
+        "inputs": [
+            {**describe_input(path), **({} if scene is None else describe_scene(scene))}
+            for path, scene in zip_longest(inputs, scenes)
+        ],
         "parameters": jsonable(parameters),
         **jsonable(more),
     }
@@ -77,6 +88,13 @@ def describe_input(path: str | os.PathLike[str]) -> dict[str, Any]:
         return record
     record["sha256_header"] = digest.hexdigest()
     return record
+
+
+def describe_scene(scene: xr.DataArray) -> dict[str, Any]:
+    """Stored type and nodata value, number of bands, and GSD in CRS units (a list where the bands have several)."""
+    gsd = np.unique(scene["gsd"].values)
+    stored = {name: scene.attrs.get(name) for name in ("dtype", "nodata")}
+    return jsonable({**stored, "bands": scene.sizes["band"], "gsd": gsd[0] if gsd.size == 1 else gsd})
 
 
 def jsonable(value: Any) -> Any:

@@ -17,6 +17,7 @@ import xarray as xr
 
 from hsgeo.errors import InputError, OutputExistsError, OutputWriteError, ParameterError
 
+from .creation import check_creation
 from .encode import default_nodata, encode
 from .metadata import KEEP, Metadata, describe
 from .model import label
@@ -40,7 +41,7 @@ class Sink(Protocol):
     block: tuple[int, int]
     needed: int
 
-    def write(self, raw: np.ndarray, window: Window) -> None: ...
+    def write(self, raw: np.ndarray, window: Window, nodata: float | None) -> None: ...
 
     def finish(self, nodata: float | None) -> None: ...
 
@@ -175,6 +176,7 @@ def write_scene(
     check_output(target, overwrite)
     target = Path(os.path.realpath(target))  # an existing link stays one
     meta = describe(scene, dtype=dtype, nodata=nodata, provenance=provenance, raw=raw)
+    check_creation(kind, target, creation or {}, meta.dtype, meta.count)
     coder = _Raw(meta) if raw else _Coder(meta, scene)
     with staged(target) as folder:
 
@@ -236,7 +238,7 @@ def _fill(scene: xr.DataArray, target: Path, make: Callable[[], Sink], coder: _R
                 if i + 1 < len(windows):
                     ahead = reader.submit(prepare, windows[i + 1])
                 with write_errors(target, sink.needed):
-                    sink.write(stored, window)
+                    sink.write(stored, window, coder.nodata)
                 del stored
                 if shown is not None:
                     shown.advance(1)

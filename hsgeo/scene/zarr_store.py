@@ -66,7 +66,7 @@ class ZarrSink:
         import zarr
         from zarr.codecs import BloscCodec
 
-        side, level = _options(target, creation)
+        side, level = array_options(target, creation)
         self.meta, self.target, self.path = meta, target, folder / target.name
         self.needed = meta.nbytes
         unit = side * max(1, unit_side(meta) // side)
@@ -113,7 +113,7 @@ class ZarrSink:
             )
             array[...] = values
 
-    def write(self, raw: np.ndarray, window: Window) -> None:
+    def write(self, raw: np.ndarray, window: Window, nodata: float | None) -> None:
         """All bands of one window."""
         require_space(self.target, raw.nbytes, self.needed)
         self._array[(slice(None), *window.slices)] = raw
@@ -132,7 +132,7 @@ class ZarrSink:
         """Nothing is held open."""
 
 
-def _options(target: Path, creation: Mapping[str, Any]) -> tuple[int, int]:
+def array_options(target: Path, creation: Mapping[str, Any]) -> tuple[int, int]:
     known = {"CHUNK": CHUNK_SIDE, "LEVEL": 3}
     for key, text in creation.items():
         if key.upper() not in known:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+from math import ceil, sqrt
 from typing import Any
 
 import xarray as xr
 
 from hsgeo.errors import ParameterError
 from hsgeo.scene import open_scene
+from hsgeo.scene.open import require_scene
+from hsgeo.tasks.inputs import Scene
 from hsgeo.tasks.options import refuse_inputs
-
-Scene = str | os.PathLike[str] | xr.DataArray
+from hsgeo.tasks.report import settled
 
 
 def assess(
@@ -56,6 +58,9 @@ def assess(
     from hsgeo.quality.consistency import check_consistency
     from hsgeo.quality.reference import compare
 
+    for what, given in (("result", result), ("hsi", hsi), ("msi", msi), ("reference", reference)):
+        if given is not None or what == "result":
+            require_scene(given, what)
     if (hsi is None) != (msi is None):
         raise ParameterError("assess needs both --hsi and --msi, or neither with a --reference.")
     if hsi is None and reference is None:
@@ -71,8 +76,10 @@ def assess(
             pair, observed = job.pair, _observed(job)
         else:
             pair, observed = _align(scene, _open(hsi, hsi_sensor, notes), _open(msi, msi_sensor, notes))
-        notes += pair.notes
+        notes = settled(notes, pair)
         out.update(check_consistency(scene, pair, *observed).summary())
+        if out["qnr"] is None:
+            notes.append(_no_indices(scene, pair, observed[0].psf))
     bands = None
     if reference is not None:
         ratio = pair.ratio if pair is not None else _recorded_ratio(scene)
@@ -112,6 +119,23 @@ def _align(scene: xr.DataArray, hsi: xr.DataArray, msi: xr.DataArray) -> tuple[A
 
     pair = align(hsi, msi, gsd=abs(scene.odc.geobox.resolution.x))
     return pair, observe(fusion_inputs(pair, msi))
+
+
+def _no_indices(scene: xr.DataArray, pair: Any, psf: Any) -> str:
+    """Why D_lambda, D_s and QNR could not be had."""
+    from hsgeo.observation.psf import margin
+    from hsgeo.quality.metrics import UIQI_BLOCK
+
+    missing, s = "D_lambda, D_s and QNR are left out:", pair.ratio
+    if all(group.ratio > 1 for group in pair.groups):
+        return f"{missing} no MSI band has pixels as fine as the result's."
+    # wherever it lies, a square of this side holds half of a block, once its edge is lost to the PSF
+    side = 2 * ceil(UIQI_BLOCK / sqrt(2)) + 2 * margin(psf, s)
+    return (
+        f"{missing} they need a block of {UIQI_BLOCK} x {UIQI_BLOCK} HSI pixels with data in half of it; the result "
+        f"covers {scene.sizes['y'] // s} x {scene.sizes['x'] // s}, {side} x {side} with data are enough "
+        f"({side * s} x {side * s} of its own pixels)."
+    )
 
 
 def _observed(job: Any) -> tuple[Any, Any]:

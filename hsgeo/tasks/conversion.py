@@ -7,7 +7,7 @@ from typing import Any
 
 from hsgeo.errors import ParameterError
 from hsgeo.scene import open_scene, write_scene
-from hsgeo.tasks.options import WriteOptions
+from hsgeo.tasks.options import WriteOptions, check_target
 
 
 def convert(
@@ -39,15 +39,15 @@ def convert(
         output, driver, bytes, shape, saturated, seconds, notes.
     """
     from hsgeo.scene.provenance import provenance_record
-    from hsgeo.scene.write import check_output
 
     write = write or WriteOptions()
     if write.resume:
         raise ParameterError("convert has nothing to resume; run it again with --overwrite.")
-    check_output(output, write.overwrite)
+    check_target(output, write)
     notes: list[str] = []
     scene = open_scene(source, sensor=sensor, bands=bands, bbox=bbox, chunks=None, notes=notes)
-    record = provenance_record([source], {"command": "convert", "bands": bands, "bbox": bbox, "sensor": sensor})
+    asked = {"command": "convert", "bands": bands, "bbox": bbox, "sensor": sensor}
+    record = provenance_record([source], asked, scenes=[scene])
     options: dict[str, Any] = {} if write.nodata is None else {"nodata": write.nodata}
     report = write_scene(
         scene,

@@ -57,6 +57,7 @@ def demo(
         plain interpolation of the HSI, against the truth).
     """
     from hsgeo.quality.reference import compare
+    from hsgeo.scene.provenance import provenance_record
     from hsgeo.simulation.generator import make_pair
 
     progress = progress if progress is not None else NullProgress()
@@ -69,10 +70,11 @@ def demo(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputWriteError(f"{folder}: the folder cannot be made ({error.strerror}); choose another -o.") from error
+    record = provenance_record([], {"command": "demo", "size": size, "seed": seed})
     with progress.stage("simulate"):
         pair = make_pair((size, size), seed)
         for name, scene in (("hsi", pair.hsi), ("msi", pair.msi), ("truth", pair.truth)):
-            write_scene(scene, paths[name], overwrite=overwrite)
+            write_scene(scene, paths[name], overwrite=overwrite, provenance=record)
     job = FusionJob(paths["hsi"], paths["msi"], FusionOptions(method), run=run, progress=progress)
     fusion = job.write(paths["fused"], WriteOptions(overwrite=overwrite))
     with progress.stage("assess"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 from collections.abc import Iterable, Mapping
@@ -15,9 +16,13 @@ from hsgeo.errors import ParameterError, did_you_mean
 from hsgeo.methods.fusion.work import Encoding, FusionWork
 from hsgeo.scene import make_scene
 from hsgeo.scene.align import AlignedPair, align
-from hsgeo.tasks.inputs import FusionOptions, Scene, encoding_for, masked, naming, open_input, path_of
-from hsgeo.tasks.options import RunOptions, WriteOptions, check_target, refuse_inputs
-from hsgeo.tasks.report import clipping_notes, consistency_of, describe_grid, flag_counts
+from hsgeo.scene.open import require_scene
+from hsgeo.tasks.inputs import FusionOptions, Scene, masked, naming, open_input, path_of
+from hsgeo.tasks.options import RunOptions, WriteOptions, check_format, refuse_inputs
+from hsgeo.tasks.outputs import FusionOutputs, encoding_for
+from hsgeo.tasks.report import clipping_notes, consistency_of, describe_grid, few_pixels, flag_counts, settled
+
+logger = logging.getLogger("hsgeo")
 
 
 def fuse(
@@ -103,6 +108,8 @@ class FusionJob:
         from hsgeo.engine.progress import NullProgress
         from hsgeo.methods.base import get_method
 
+        require_scene(hsi, "hsi")
+        require_scene(msi, "msi")
         self.run = run or RunOptions()
         self.progress = progress if progress is not None else NullProgress()
         self.notes: list[str] = []
@@ -117,7 +124,10 @@ class FusionJob:
             self.hsi, self.msi = masked(hsi, o.hsi_mask, self.notes), masked(msi, o.msi_mask, self.notes)
         with self.progress.stage("align"):
             self.pair: AlignedPair = align(self.hsi, self.msi, gsd=o.gsd, register=o.register)
-        self.notes += self.pair.notes
+        few = few_pixels(self.pair)
+        for text in few:
+            logger.warning(text)
+        self.notes = [*settled(self.notes, self.pair), *few]
         self._model: Any = None
 
     @property
@@ -188,14 +198,16 @@ class FusionJob:
         """What a run would do, without fitting or writing: grid, bands, tiles, memory, size on disk."""
         from hsgeo.engine.devices import check_device
 
+        write = write or WriteOptions()
         self.params()
         check_device(self.run.device)
         self._refuse_inputs([Path(output)])
-        if Path(output).exists() and not (write is not None and write.overwrite):
+        if Path(output).exists() and not write.overwrite:
             self.notes.append(f"{output} exists: the run needs --overwrite or another output.")
-        code = encoding_for(self.hsi, write or WriteOptions(), self.notes)
+        code = encoding_for(self.hsi, write, self.notes)
         tiles = self.tile_plan()
         good = self.hsi["good"].values
+        check_format(output, write, code.dtype, good.size)
         bands, (height, width) = len(good), self.pair.fine.shape
         size = bands * height * width * np.dtype(code.dtype).itemsize
         return {
@@ -269,38 +281,32 @@ class FusionJob:
         dict
             What was estimated and measured; see ``hsgeo fuse --json``.
         """
-        from hsgeo.engine.run import Output, run
+        from hsgeo.engine.cluster import check_scheduler
+        from hsgeo.engine.devices import check_device
+        from hsgeo.engine.run import run
         from hsgeo.scene.provenance import provenance_record
 
-        write = write or WriteOptions()
-        extra = {"uncertainty": uncertainty, "flags": flags}
-        targets = {"fused": Path(output), **{k: Path(v) for k, v in extra.items() if v is not None}}
-        if len({t.resolve() for t in targets.values()}) < len(targets):
-            raise ParameterError("the output, --uncertainty and --flags need different paths.")
-        self._refuse_inputs(targets.values())
-        for target in targets.values():
-            check_target(target, write)
+        write, bands = write or WriteOptions(), self.hsi.sizes["band"]
+        code = encoding_for(self.hsi, write, self.notes)
+        outputs = FusionOutputs(output, uncertainty, flags, write, code, bands)
+        self._refuse_inputs(outputs.targets.values())
+        outputs.check()
+        check_device(self.run.device)
+        if self.run.scheduler is not None:
+            check_scheduler(self.run.scheduler)
         if uncertainty is not None and "uncertainty" in self.method.Params.model_fields:
             self.values["uncertainty"] = True
-        model, code = self.model, encoding_for(self.hsi, write, self.notes)
+        model = self.model
         if uncertainty is not None and not model.has_variance:
             raise ParameterError(f"--uncertainty: the method {self.arguments['method']} has none; use subspace.")
-        store = working_store(targets["fused"])
-        plan = self.tile_plan(model, store if write.resume else None)
-        work = FusionWork(self.pair, model, code, tuple(targets))
-        bands = self.hsi.sizes["band"]
-        outputs = {
-            "fused": Output(bands, code.dtype, code.nodata),
-            "uncertainty": Output(bands, "float32", float("nan")),
-            "flags": Output(1, "uint8", 3),
-        }
-        record = provenance_record(self.inputs, {"command": "fuse", **self.arguments})
+        plan = self.tile_plan(model, outputs.work if write.resume else None)
+        record = provenance_record(self.inputs, {"command": "fuse", **self.arguments}, scenes=(self.hsi, self.msi))
         with self.progress.stage("apply", total=len(list(plan))) as stage:
             done = run(
-                work,
+                FusionWork(self.pair, model, code, tuple(outputs.targets)),
                 plan,
-                {name: outputs[name] for name in targets},
-                store,
+                outputs.stored,
+                outputs.work,
                 identity={
                     "inputs": record["inputs"],
                     "parameters": {**self.arguments, "dtype": code.dtype, "tile": plan.tile},
@@ -317,16 +323,16 @@ class FusionJob:
         record["estimates"] = {k: v for k, v in estimates.items() if not k.startswith("noise_") or isinstance(v, str)}
         written = {}
         try:
-            for name, target in targets.items():
+            for name in outputs.targets:
                 with self.progress.stage(f"write {name}" if name != "fused" else "write"):
-                    written[name] = self._write_one(name, done.arrays[name], target, code, write, record)
-            shutil.rmtree(store, ignore_errors=True)
+                    written[name] = outputs.write(name, done.arrays[name], self._as_scene, self.pair.fine, record)
+            shutil.rmtree(outputs.work, ignore_errors=True)
         finally:
             done.release()
         good = model.good
         return {
             "output": str(output),
-            **{name: str(path) for name, path in targets.items() if name != "fused"},
+            **{name: str(path) for name, path in outputs.targets.items() if name != "fused"},
             "driver": written["fused"].driver,
             "bytes": written["fused"].bytes,
             "grid": describe_grid(self.pair),
@@ -343,56 +349,6 @@ class FusionJob:
             "stages": self.progress.stages,
             "notes": self.notes + clipping_notes(done.stats, bands, code.dtype),
         }
-
-    def _write_one(self, name: str, array: Any, target: Path, code: Encoding, write: WriteOptions, record: Any) -> Any:
-        import dask.array as da
-
-        from hsgeo.scene import write_scene
-        from hsgeo.scene.write import output_format
-
-        data = da.from_zarr(array)
-        creation = dict(write.creation)
-        if output_format(target, write.cog) == "GTiff" and not {k.upper() for k in creation} & BLOCK_OPTIONS:
-            creation = {**block_options(array), **creation}
-        if name == "fused":
-            attrs = {"dtype": code.dtype, "nodata": code.nodata}
-            scene = self._as_scene(data, attrs, scale=code.scale, offset=code.offset)
-        elif name == "uncertainty":
-            scene = self._as_scene(data, {"dtype": "float32", "nodata": float("nan")}, scale=1.0, offset=0.0)
-        else:
-            names = ["0 both images, 1 HSI only, 2 MSI only, 3 neither"]
-            scene = make_scene(
-                data, self.pair.fine, name="flags", attrs={"dtype": "uint8", "nodata": None}, band_name=names
-            )
-        return write_scene(
-            scene,
-            target,
-            cog=write.cog,
-            creation=creation,
-            overwrite=write.overwrite,
-            provenance=record,
-            raw=True,
-        )
-
-
-#: creation options by which a user chooses the blocks of a GeoTIFF
-BLOCK_OPTIONS = {"BLOCKXSIZE", "BLOCKYSIZE", "TILED"}
-
-
-def block_options(array: Any) -> dict[str, str]:
-    """Blocks of a GeoTIFF that divide the tiles of the working store, so that each tile is read and decoded once.
-
-    None where there is but one tile or no block of 128 to 512 pixels divides it; the writer then chooses.
-    """
-    tile = array.chunks[-1]
-    sides = [side for side in range(512, 127, -16) if tile % side == 0]
-    several = array.chunks[-2] == tile and max(array.shape[-2:]) > tile
-    return {"BLOCKXSIZE": str(sides[0]), "BLOCKYSIZE": str(sides[0])} if sides and several else {}
-
-
-def working_store(output: Path) -> Path:
-    """Where the tiles of an output are kept until it is whole."""
-    return output.with_name(f".{output.name}.hsgeo-work")
 
 
 def _shift(pair: AlignedPair) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Scenes given to a task, by path or as arrays, and how its result will be stored."""
+"""Scenes given to a task, by path or as arrays."""
 
 from __future__ import annotations
 
@@ -12,10 +12,8 @@ import numpy as np
 import xarray as xr
 
 from hsgeo.errors import BandError, DataError, ParameterError
-from hsgeo.methods.fusion.work import Encoding
 from hsgeo.scene import make_scene, open_scene
 from hsgeo.scene.model import BAND_COORDS, geobox_of, label
-from hsgeo.tasks.options import WriteOptions
 
 Scene = str | os.PathLike[str] | xr.DataArray
 
@@ -74,26 +72,3 @@ def naming(inputs: Sequence[str]) -> Iterator[None]:
         if any(name in str(error) for name in inputs):
             raise
         raise type(error)(f"{' and '.join(inputs)}: {error}") from error
-
-
-def encoding_for(hsi: xr.DataArray, write: WriteOptions, notes: list[str]) -> Encoding:
-    """How a result is stored: the HSI's own type, scale and nodata unless told otherwise."""
-    source = np.dtype(hsi.attrs["dtype"])
-    dtype = np.dtype(write.dtype or source)
-    scale, offset = hsi["scale"].values, hsi["offset"].values
-    if dtype.kind == "f" and source.kind != "f":
-        scale, offset = np.ones_like(scale), np.zeros_like(offset)
-    nodata = write.nodata if write.nodata is not None else hsi.attrs["nodata"]
-    if write.nodata is not None and not _fits(write.nodata, dtype):
-        raise ParameterError(f"--nodata {write.nodata:g} is no value of {dtype}; give one that is, or another --dtype.")
-    if nodata is None or not _fits(nodata, dtype):
-        nodata = float("nan") if dtype.kind == "f" else float(np.iinfo(dtype).min if dtype.kind == "i" else 0)
-        notes.append(f"the output's nodata value is {nodata:g}, since the HSI gives none that fits {dtype}.")
-    return Encoding(dtype.name, scale, offset, nodata)
-
-
-def _fits(value: float, dtype: np.dtype) -> bool:
-    if dtype.kind == "f":
-        return True
-    limits = np.iinfo(dtype)
-    return float(value).is_integer() and limits.min <= value <= limits.max

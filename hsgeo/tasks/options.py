@@ -52,11 +52,23 @@ def derived_output(source: str | os.PathLike[str], suffix: str, extension: str =
     return Path(Path(str(source).rstrip("/\\")).stem + suffix + extension)
 
 
-def check_target(output: str | os.PathLike[str], write: WriteOptions) -> None:
-    """Refuse an output of unknown format, one that exists, or a folder that cannot be written, before any work."""
-    from hsgeo.scene.write import check_output, output_format
+def check_format(
+    output: str | os.PathLike[str], write: WriteOptions, dtype: str | None = None, bands: int | None = None
+) -> None:
+    """Refuse an output whose suffix or creation options stand for nothing; `dtype` and `bands` where they are known."""
+    from hsgeo.scene.creation import check_creation
+    from hsgeo.scene.write import output_format
 
-    output_format(output, write.cog)
+    check_creation(output_format(output, write.cog), Path(output), write.creation, dtype or write.dtype, bands)
+
+
+def check_target(
+    output: str | os.PathLike[str], write: WriteOptions, dtype: str | None = None, bands: int | None = None
+) -> None:
+    """`check_format`, and refuse an output that exists or whose folder cannot be written, before any work."""
+    from hsgeo.scene.write import check_output
+
+    check_format(output, write, dtype, bands)
     check_output(output, write.overwrite)
 
 

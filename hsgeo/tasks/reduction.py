@@ -7,14 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from hsgeo.errors import OutputExistsError, OutputWriteError
-from hsgeo.scene import open_scene, write_scene
-from hsgeo.tasks.options import WriteOptions, refuse_inputs
+from hsgeo.scene import write_scene
+from hsgeo.scene.open import require_scene
+from hsgeo.tasks.inputs import Scene, open_input, path_of
+from hsgeo.tasks.options import WriteOptions, check_format, refuse_inputs
 
 NAMES = ("hsi", "msi", "reference")
 
 
 def simulate(
-    scene: str | os.PathLike[str],
+    scene: Scene,
     output: str | os.PathLike[str],
     *,
     ratio: int,
@@ -33,7 +35,7 @@ def simulate(
 
     Parameters
     ----------
-    scene : path
+    scene : path or scene (band, y, x)
         Hyperspectral scene; becomes the reference, cropped to whole blocks.
     output : path
         Folder; made when it is missing.
@@ -52,11 +54,13 @@ def simulate(
     from hsgeo.scene.provenance import provenance_record
     from hsgeo.simulation.reduced import simulate_pair
 
-    write = write or WriteOptions()
+    require_scene(scene, "scene")
+    given, write = str(path_of(scene)), write or WriteOptions()
     folder = Path(output)
     targets = {name: folder / f"{name}{extension}" for name in NAMES}
-    refuse_inputs(targets.values(), [scene])
+    refuse_inputs(targets.values(), [given])
     for path in targets.values():
+        check_format(path, write)
         if path.exists() and not write.overwrite:
             raise OutputExistsError(f"{path} exists; give --overwrite or another folder.")
     try:
@@ -64,14 +68,15 @@ def simulate(
     except OSError as error:
         raise OutputWriteError(f"{folder}: the folder cannot be made ({error.strerror}); choose another -o.") from error
     notes: list[str] = []
-    source = open_scene(scene, sensor=sensor, bands=bands, bbox=bbox, chunks=None, notes=notes)
+    source = open_input(scene, sensor, notes, None, bands=bands, bbox=bbox)
     parts = simulate_pair(source, ratio, msi_sensor=msi_sensor, snr_hsi=snr_hsi, snr_msi=snr_msi, seed=seed)
     record = provenance_record(
-        [scene],
+        [given],
         {
             "command": "simulate", "ratio": ratio, "msi_sensor": msi_sensor, "snr_hsi": snr_hsi, "snr_msi": snr_msi,
             "bands": bands, "bbox": bbox, "seed": seed,
         },
+        scenes=[source],
     )  # fmt: skip
     record["estimates"] = {"ratio": ratio}
     report: dict[str, Any] = {"ratio": ratio, "notes": notes}

@@ -7,6 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from hsgeo.scene.identify import COARSER
+
+#: an overlap of more than this many times the pixels needed is not looked through for gaps
+LOOKED_AT = 16
+
 
 def describe_grid(pair: Any) -> dict[str, Any]:
     """CRS, transform, shape, pixel size and ratio of the output grid."""
@@ -18,6 +23,29 @@ def describe_grid(pair: Any) -> dict[str, Any]:
         "gsd": [abs(box.resolution.y), abs(box.resolution.x)],
         "ratio": pair.ratio,
     }
+
+
+def settled(notes: Sequence[str], pair: Any) -> list[str]:
+    """The notes of opening two scenes and of aligning them, which settles at what GSD each band is used."""
+    return [*(note for note in notes if COARSER not in note), *pair.notes]
+
+
+def few_pixels(pair: Any) -> list[str]:
+    """A warning where the HSI pixels with data in all good bands are too few to find noise, response and PSF from."""
+    from hsgeo.observation.noise import pixels_needed
+    from hsgeo.scene.window import Window
+
+    good = pair.hsi["good"].values
+    (height, width), needed = pair.coarse.shape, pixels_needed(int(good.sum()))
+    if height * width > LOOKED_AT * needed:
+        return []
+    count = int(np.isfinite(pair.read_hsi(Window(0, height, 0, width))[good]).all(0).sum())
+    if not 0 < count < needed:
+        return []
+    return [
+        f"only {count} HSI pixels that lie on the MSI have data in all {int(good.sum())} good bands: noise, response "
+        f"and PSF found from fewer than {needed} mean little; fuse images that share more ground."
+    ]
 
 
 def flag_counts(stats: Sequence[dict[str, Any]]) -> dict[str, int]:
