@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -75,18 +76,23 @@ def to_nanometres(values: np.ndarray, units: str = "") -> np.ndarray:
         return np.full(values.shape, np.nan)
     if text.startswith("wavenumber") or text in ("cm-1", "1/cm"):
         return 1e7 / values
-    for factor, names in (
-        (1.0, ("nm", "nano")),
-        (1e3, ("um", "µm", "μm", "micro")),
-        (0.1, ("angstrom",)),
-        (1e6, ("mm", "milli")),
-        (1e9, ("m", "meter", "metre")),
+    for places, names in (
+        (0, ("nm", "nano")),
+        (3, ("um", "µm", "μm", "micro")),
+        (-1, ("angstrom",)),
+        (6, ("mm", "milli")),
+        (9, ("m", "meter", "metre")),
     ):
         if any(text == n or (len(n) > 2 and text.startswith(n)) for n in names):
-            return values * factor
-    if np.isfinite(values).any() and np.nanmax(values) <= 100:
-        return values * 1e3
-    return values
+            return move_point(values, places)
+    return move_point(values, 3) if np.isfinite(values).any() and np.nanmax(values) <= 100 else values
+
+
+def move_point(values: np.ndarray, places: int) -> np.ndarray:
+    """Numbers with the decimal point of their shortest text moved right: 0.4554 by 3 places is exactly 455.4."""
+    if not places:
+        return values
+    return np.array([float(Decimal(repr(v)).scaleb(places)) for v in values.tolist()])
 
 
 def mark_bad(scene: xr.DataArray, mask: Any, reason: Any) -> xr.DataArray:

@@ -11,7 +11,7 @@ import numpy as np
 
 from hsgeo.errors import SceneReadError
 
-from .bands import BandInfo, to_nanometres
+from .bands import BandInfo, move_point, to_nanometres
 from .raw import RawLayout
 
 #: bytes per sample of ENVI's ``data type``
@@ -236,7 +236,6 @@ def widths_to_nanometres(widths: np.ndarray, waves: np.ndarray, units: str) -> n
     known = np.isfinite(nanometres) & np.isfinite(widths)
     if not known.any() or units.strip().lower().startswith(("wavenumber", "cm-1")):
         return np.full(widths.shape, np.nan)
-    factor = float(np.median(nanometres[known] / waves[known]))
-    if np.median(widths[known] * factor) > np.median(nanometres[known]):
-        factor /= 1e3
-    return widths * factor
+    places = round(math.log10(np.median(nanometres[known] / waves[known])))
+    found = move_point(widths, places)
+    return move_point(widths, places - 3) if np.median(found[known]) > np.median(nanometres[known]) else found

@@ -216,9 +216,9 @@ def _apply_imagery(info: BandInfo, tags: Mapping[str, str]) -> None:
     """GDAL's IMAGERY domain: CENTRAL_WAVELENGTH_UM and FWHM_UM."""
     wave, width = _number(tags.get("CENTRAL_WAVELENGTH_UM")), _number(tags.get("FWHM_UM"))
     if not math.isfinite(info.wavelength) and wave > 0:
-        info.wavelength = 1e3 * wave
+        info.wavelength = float(to_nanometres(np.array([wave]), "um")[0])
     if not math.isfinite(info.fwhm) and width > 0:
-        info.fwhm = 1e3 * width
+        info.fwhm = float(to_nanometres(np.array([width]), "um")[0])
 
 
 def _apply_dataset_lists(infos: Sequence[BandInfo], tags: Mapping[str, str]) -> None:

@@ -10,7 +10,8 @@ import rasterio
 import xarray as xr
 
 from hsgeo.errors import SceneNotFoundError, SceneReadError
-from hsgeo.scene import Window, open_scene
+from hsgeo.scene import Window, open_scene, write_scene
+from hsgeo.scene.bands import to_nanometres
 from hsgeo.scene.envi import split_list
 
 from .opening import NORTH_UP, envi, ramp
@@ -76,6 +77,33 @@ def test_fwhm_shares_the_unit_but_for_mixed_files(tmp_path):
     np.testing.assert_allclose(micro["fwhm"].values, [10, 11, np.nan])
     mixed = open_scene(envi(tmp_path / "b.img", ramp(3, 2, 2), fwhm=[10, 11, 12], **keys))
     np.testing.assert_allclose(mixed["fwhm"].values, [10, 11, 12])
+
+
+def test_micrometres_become_the_nanometres_of_their_digits_and_stay_so(tmp_path):
+    waves = np.round(np.random.default_rng(0).uniform(0.38, 2.5, 400), 5)
+    assert (waves * 1e3 != np.round(waves * 1e3, 2)).any()  # what a product leaves
+    widths = np.round(waves / 90, 6)
+    exact = [float(f"{v:.5f}e3") for v in waves]
+    path = envi(tmp_path / "a.img", np.ones((400, 1, 1), "int16"), wavelength=waves, fwhm=widths, wavelength_units="um")
+    scene = open_scene(path)
+    assert scene["wavelength"].values.tolist() == exact
+    assert scene["fwhm"].values.tolist() == [float(f"{v:.6f}e3") for v in widths]
+    for name in ("b.tif", "b.img", "b.zarr"):
+        write_scene(scene, tmp_path / name)
+        again = open_scene(tmp_path / name)
+        assert again["wavelength"].values.tolist() == exact
+        assert again["fwhm"].values.tolist() == scene["fwhm"].values.tolist()
+    with rasterio.open(tmp_path / "b.tif") as dataset:
+        assert [dataset.tags(b)["wavelength"] for b in (1, 2, 3)] == [repr(v) for v in exact[:3]]
+
+
+@pytest.mark.parametrize(
+    ("units", "value", "expected"),
+    [("um", 0.4554, 455.4), ("Angstroms", 4554.3, 455.43), ("mm", 0.0004554, 455.4), ("m", 4.554e-7, 455.4)],
+)
+def test_the_point_is_moved_in_the_digits(units, value, expected):
+    assert to_nanometres(np.array([value, np.nan, 0.0]), units).tolist()[0] == expected
+    assert np.isnan(to_nanometres(np.array([value, np.nan, 0.0]), units)[1:]).all()
 
 
 def test_header_keys(tmp_path):
