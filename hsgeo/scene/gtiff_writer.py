@@ -8,7 +8,6 @@ length is reserved in the source, and the other domains take its place in the fi
 from __future__ import annotations
 
 import mmap
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,9 @@ import numpy as np
 from hsgeo.errors import HsgeoError, ParameterError
 
 from .metadata import UNIT_BYTES, Metadata, unit_side
-from .staging import incomplete, require_space
+from .overviews import LARGEST, Overviews, block_side
+from .staging import require_space
+from .tiff_blocks import check_blocks
 from .window import Window
 
 #: bytes of GDAL's block cache while writing (rasterio takes GDAL_CACHEMAX in bytes); more does not write faster
@@ -70,8 +71,8 @@ class GeoTiffSink:
         self.options = {k.upper(): str(v) for k, v in creation.items()}
         check_compression(self.options.get("COMPRESS", "NONE"))
         self.overviews = overviews and max(meta.shape[1:]) > SMALL
-        # a third more with overviews; a COG and its source
-        self.needed = meta.nbytes * (4 if self.overviews else 3) * (2 if cog else 1) // 3
+        # a third more with overviews, of which one lies there twice for a while; a COG and its source
+        self.needed = meta.nbytes * (19 if self.overviews else 12) * (2 if cog else 1) // 12
         options = cog_source_options(meta, self.options) if cog else creation_options(meta, self.options)
         by_pixel = cog or options["INTERLEAVE"].upper() == "PIXEL"
         pixel_block = meta.count * int(options.get("BLOCKXSIZE", 1)) ** 2 * meta.dtype.itemsize
@@ -79,27 +80,33 @@ class GeoTiffSink:
         self._env = rasterio.Env(GDAL_CACHEMAX=cache, GDAL_NUM_THREADS="ALL_CPUS", **overview_config(options))
         self._env.__enter__()
         self._dataset: Any = None
+        self._levels: Overviews | None = None
         try:
             self._dataset = create(self.path, meta, options)
             set_tags(self._dataset, meta, own_domains=not cog)
             if cog and meta.domains:
                 self._dataset.update_tags(**{_RESERVED: "x" * _room(meta.domains)})
+            rows, cols = self._dataset.block_shapes[0]
+            self.block = unit(meta, rows, cols)
+            side = block_side(meta, self.block, cols if by_pixel else LARGEST)
+            if self.levels() and side:
+                self._levels = Overviews(folder / "overviews", target, meta, options, len(self.levels()), side)
         except BaseException:
             self.close()
             raise
         self.sparse = options.get("SPARSE_OK", "").upper() in ("TRUE", "YES", "ON", "1")
-        rows, cols = self._dataset.block_shapes[0]
-        self.block = unit(meta, rows, cols)
         self._pending = 0
 
-    def write(self, raw: np.ndarray, window: Window) -> None:
-        """All bands of one window."""
+    def write(self, raw: np.ndarray, window: Window, nodata: float | None) -> None:
+        """All bands of one window; `nodata` is the stored value of missing pixels as far as known."""
         from rasterio.windows import Window as RasterioWindow
 
-        require_space(self.target, raw.nbytes + self._pending, self.needed)
+        require_space(self.target, raw.nbytes * 5 // 4 + self._pending, self.needed)
         self._pending = min(self._pending + raw.nbytes, CACHE_BYTES)
         height, width = window.shape
         self._dataset.write(raw, window=RasterioWindow(window.x0, window.y0, width, height))
+        if self._levels is not None:
+            self._levels.write(raw, window, nodata)
 
     def finish(self, nodata: float | None) -> None:
         """Close, add overviews, copy into the COG layout, and check what is on the disk.
@@ -109,18 +116,15 @@ class GeoTiffSink:
         OutputWriteError
             Blocks are missing: the disk is full.
         """
-        import rasterio
-        from rasterio.enums import Resampling
-
         if nodata != self.meta.nodata and nodata is not None and self._dataset.nodata != nodata:
             self._dataset.nodata = nodata
         self._dataset.close()
         check_blocks(self.path, self.target, self.sparse)
-        size = self.path.stat().st_size
         if levels := self.levels():
-            require_space(self.target, size // 2, self.needed)
-            with rasterio.open(self.path, "r+") as dataset:
-                dataset.build_overviews(levels, Resampling.average)
+            if self._levels is not None:
+                self._levels.finish(self.path, nodata, self.needed, self.sparse)
+            else:
+                self._build(levels)
             check_blocks(self.path, self.target, self.sparse)
         if self.cog:
             require_space(self.target, self.path.stat().st_size * 3 // 2, self.needed)
@@ -133,6 +137,8 @@ class GeoTiffSink:
         """Let go of everything; for a write that failed."""
         dataset, self._dataset = self._dataset, None
         try:
+            if self._levels is not None:
+                self._levels.close()
             if dataset is not None and not dataset.closed:
                 dataset.close()
         finally:
@@ -147,6 +153,15 @@ class GeoTiffSink:
             levels.append(factor)
             factor *= 2
         return levels
+
+    def _build(self, levels: list[int]) -> None:
+        """Overviews by GDAL itself, for what `Overviews` cannot do."""
+        import rasterio
+        from rasterio.enums import Resampling
+
+        require_space(self.target, self.path.stat().st_size // 2, self.needed)
+        with rasterio.open(self.path, "r+") as dataset:
+            dataset.build_overviews(levels, Resampling.average)
 
     def _copy(self) -> None:
         import rasterio.shutil
@@ -273,33 +288,6 @@ def set_tags(dataset: Any, meta: Metadata, own_domains: bool = True) -> None:
         dataset.update_tags(i + 1, **meta.band_tags(i))
         if imagery := meta.imagery(i):
             dataset.update_tags(i + 1, ns="IMAGERY", **imagery)
-
-
-def check_blocks(path: Path, target: Path, sparse: bool = False) -> None:
-    """See that every block of a TIFF lies inside the file; GDAL may fail to write without an error.
-
-    Raises
-    ------
-    OutputWriteError
-        The file ends before its blocks do.
-    """
-    import rasterio
-    from rasterio.errors import RasterioError
-
-    size = os.path.getsize(path)
-    try:
-        with rasterio.open(path) as dataset:
-            rows, cols = dataset.block_shapes[0]
-            down, across = -(-dataset.height // rows), -(-dataset.width // cols)
-            for band in dataset.indexes if dataset.interleaving is None or dataset.interleaving.name == "band" else [1]:
-                for y in range(down):
-                    for x in range(across):
-                        start = dataset.get_tag_item(f"BLOCK_OFFSET_{x}_{y}", "TIFF", bidx=band)
-                        length = dataset.get_tag_item(f"BLOCK_SIZE_{x}_{y}", "TIFF", bidx=band)
-                        if (start is None and not sparse) or (start and int(start) + int(length) > size):
-                            raise incomplete(target)
-    except RasterioError as error:
-        raise incomplete(target) from error
 
 
 def _items(domains: Mapping[str, Mapping[str, str]]) -> bytes:

@@ -228,7 +228,7 @@ def test_a_full_disk(tiny_disk, name, capfd):
 @pytest.mark.parametrize("name", OUTPUTS)
 def test_a_disk_that_fills_up_behind_our_back(tiny_disk, name, monkeypatch):
     """As with a quota: the free space says nothing, and GDAL's threads notice last."""
-    for module in ("gtiff_writer", "envi_writer", "zarr_store"):
+    for module in ("gtiff_writer", "overviews", "envi_writer", "zarr_store"):
         monkeypatch.setattr(f"hsgeo.scene.{module}.require_space", lambda *args: None)
     with pytest.raises(OutputWriteError, match="disk full while writing"):
         write_scene(noise(8), tiny_disk / name, **OUTPUTS[name])

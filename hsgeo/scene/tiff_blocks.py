@@ -1,0 +1,169 @@
+"""The blocks of TIFFs on the disk: whether all are there, and those of one moved behind another's as its overview."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import struct
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from hsgeo.errors import HsgeoError, ParameterError
+
+from .staging import incomplete
+from .tiff import tiff_layout
+
+#: bytes of a value of each TIFF field type
+_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
+_LONG, _LONG8 = 4, 16
+_REDUCED, _STRIPS, _TILES = 254, 273, 324
+#: tags of the grid and of GDAL's metadata; those of the raster hold for its overviews
+_OF_THE_RASTER = {33550, 33922, 34264, 34735, 34736, 34737, 42112}
+_COPY_BYTES = 16 << 20
+
+
+def check_blocks(path: Path, target: Path, sparse: bool = False) -> None:
+    """See that every block of a TIFF and its overviews lies inside the file; GDAL may fail to write without an error.
+
+    Raises
+    ------
+    OutputWriteError
+        The file ends before its blocks do.
+    """
+    import rasterio
+    from rasterio.errors import RasterioError
+
+    size = os.path.getsize(path)
+    try:
+        with rasterio.open(path) as dataset:
+            apart = dataset.interleaving is None or dataset.interleaving.name == "band"
+            bands = dataset.indexes if apart else [1]
+            for level in (None, *range(len(dataset.overviews(1)))):
+                down, across = _blocks(path, level)
+                for band, y, x in itertools.product(bands, range(down), range(across)):
+                    start, length = (
+                        dataset.get_tag_item(f"BLOCK_{what}_{x}_{y}", "TIFF", bidx=band, ovr=level)
+                        for what in ("OFFSET", "SIZE")
+                    )
+                    if (start is None and not sparse) or (start and int(start) + int(length) > size):
+                        raise incomplete(target)
+    except RasterioError as error:
+        raise incomplete(target) from error
+
+
+def _blocks(path: Path, level: int | None) -> tuple[int, int]:
+    """Number of blocks down and across of a raster or one of its overviews."""
+    import rasterio
+
+    with rasterio.open(path, **({} if level is None else {"overview_level": level})) as dataset:
+        rows, cols = dataset.block_shapes[0]
+        return -(-dataset.height // rows), -(-dataset.width // cols)
+
+
+class _Layout:
+    """Byte order and widths of a TIFF."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        file.seek(0)
+        head = file.read(16)
+        layout = tiff_layout(head)
+        if layout is None:
+            raise HsgeoError(f"{file.name} is no TIFF.")
+        self.order, self.big = layout
+        self.offset = struct.Struct(self.order + ("Q" if self.big else "I"))
+        self.count = struct.Struct(self.order + ("Q" if self.big else "H"))
+        self.entry = struct.Struct(self.order + ("HHQ8s" if self.big else "HHI4s"))
+        #: where the header names the first directory
+        self.start = 8 if self.big else 4
+
+    def unpack(self, file: BinaryIO, code: struct.Struct, at: int) -> int:
+        """One number at a place of a file."""
+        file.seek(at)
+        return code.unpack(file.read(code.size))[0]
+
+
+def join(path: Path, level: Path) -> None:
+    """Add the raster in `level` to `path`, both closed, as its last overview.
+
+    Parameters
+    ----------
+    path, level : path
+        TIFF or BigTIFF (TIFF 6.0 and its 64-bit variant) of the same byte order; `level` holds one directory.
+
+    Raises
+    ------
+    ParameterError
+        `path` is no BigTIFF and would grow beyond 4 GiB.
+    """
+    with open(path, "r+b") as out, open(level, "rb") as source:
+        to, of = _Layout(out), _Layout(source)
+        if to.order != of.order:
+            raise HsgeoError(f"{path.name} and its overview differ in byte order.")
+        link = _last_link(out, to)
+        fields = _read(source, of)
+        start = _at_end(out)
+        directory = sum(len(raw) + 32 for _, raw in fields.values())
+        if not to.big and start + level.stat().st_size + directory >= 1 << 32:
+            raise ParameterError(f"{path.name} with its overviews passes 4 GiB; give --co BIGTIFF=YES.")
+        source.seek(0)
+        shutil.copyfileobj(source, out, _COPY_BYTES)
+        key = _TILES if _TILES in fields else _STRIPS
+        kind, raw = fields[key]
+        blocks = np.frombuffer(raw, f"{of.order}u{_BYTES[kind]}").astype(np.uint64)
+        blocks[blocks > 0] += np.uint64(start)  # 0: a block that was left out
+        fields[key] = _LONG8, blocks.astype(of.order + "u8").tobytes()
+        fields[_REDUCED] = _LONG, struct.pack(of.order + "I", 1)
+        place = _write(out, to, {tag: v for tag, v in sorted(fields.items()) if tag not in _OF_THE_RASTER})
+        out.seek(link)
+        out.write(to.offset.pack(place))
+
+
+def _last_link(file: BinaryIO, layout: _Layout) -> int:
+    """Where the last directory says that no other follows."""
+    link = layout.start
+    while at := layout.unpack(file, layout.offset, link):
+        link = at + layout.count.size + layout.unpack(file, layout.count, at) * layout.entry.size
+    return link
+
+
+def _read(file: BinaryIO, layout: _Layout) -> dict[int, tuple[int, bytes]]:
+    """Type and bytes of each field of the first directory."""
+    at = layout.unpack(file, layout.offset, layout.start)
+    number = layout.unpack(file, layout.count, at)
+    file.seek(at + layout.count.size)
+    table = file.read(number * layout.entry.size)
+    fields = {}
+    for tag, kind, count, value in layout.entry.iter_unpack(table):
+        size = count * _BYTES[kind]
+        if size > len(value):
+            file.seek(layout.offset.unpack(value)[0])
+            value = file.read(size)
+        fields[tag] = kind, value[:size]
+    return fields
+
+
+def _write(file: BinaryIO, layout: _Layout, fields: dict[int, tuple[int, bytes]]) -> int:
+    """A directory at the end of the file; returns its place."""
+    entries = []
+    for tag, (kind, raw) in fields.items():
+        if kind == _LONG8 and not layout.big:
+            wide = np.frombuffer(raw, layout.order + "u8")
+            kind, raw = _LONG, wide.astype(layout.order + "u4").tobytes()
+        count, room = len(raw) // _BYTES[kind], layout.offset.size
+        if len(raw) > room:
+            raw, content = layout.offset.pack(_at_end(file)), raw
+            file.write(content)
+        entries.append(layout.entry.pack(tag, kind, count, raw))
+    place = _at_end(file)
+    file.write(layout.count.pack(len(entries)) + b"".join(entries) + layout.offset.pack(0))
+    return place
+
+
+def _at_end(file: BinaryIO) -> int:
+    """The end of the file, at a whole number of words."""
+    file.seek(0, 2)
+    file.write(b"\0" * (-file.tell() % 8))
+    return file.tell()
