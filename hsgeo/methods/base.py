@@ -19,9 +19,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from hsgeo.errors import ParameterError, did_you_mean
 from hsgeo.scene.window import Window
 
-#: meaning of `TileResult.flags`
-FLAGS = {0: "HSI and MSI", 1: "HSI only", 2: "MSI only", 3: "neither"}
-
 
 class Params(BaseModel):
     """Parameters of a method: validated, unknown keys refused."""
@@ -87,7 +84,7 @@ class TileResult:
     variance : float32 array (B, H, W) or None
         Posterior variance, in squared units of the HSI.
     flags : uint8 array (H, W)
-        See `FLAGS`.
+        What each pixel is made of: 0 HSI and MSI, 1 HSI only, 2 MSI only, 3 neither.
     stats : dict
         Sums over the core that add up over tiles.
     """

@@ -11,7 +11,7 @@ import xarray as xr
 from hsgeo.errors import SensorError
 from hsgeo.methods.base import FusionInputs
 from hsgeo.scene.align import AlignedPair
-from hsgeo.sensors import Band, load_sensor
+from hsgeo.sensors import Band, Sensor, load_sensor, mean_mtf
 
 
 def fusion_inputs(pair: AlignedPair, msi: xr.DataArray, **given: Any) -> FusionInputs:
@@ -25,14 +25,14 @@ def fusion_inputs(pair: AlignedPair, msi: xr.DataArray, **given: Any) -> FusionI
     **given
         Fields of `FusionInputs` that are known: ``response``, ``psf``, ``noise_hsi``, ``noise_msi``.
     """
-    hsi = pair.hsi
+    hsi, table = pair.hsi, _table(pair.hsi)
     inputs = FusionInputs(
         pair,
         good=np.asarray(hsi["good"].values, bool),
         wavelengths=_known(hsi["wavelength"].values),
         fwhm=_known(hsi["fwhm"].values),
         msi_bands=msi_bands(msi),
-        hsi_mtf=_mtf(hsi),
+        hsi_mtf=None if table is None else mean_mtf(table.bands),
         bad_reason=hsi["bad_reason"].values.tolist(),
     )
     return replace(inputs, **given)
@@ -43,17 +43,11 @@ def msi_bands(msi: xr.DataArray) -> list[Band] | None:
     centres, widths = msi["wavelength"].values, msi["fwhm"].values
     names = [str(n) or f"band {i}" for i, n in enumerate(msi["band_name"].values, 1)]
     bands: list[Band | None] = [None] * len(names)
-    if msi.attrs.get("sensor"):
-        try:
-            table = load_sensor(str(msi.attrs["sensor"]))
-        except SensorError:
-            table = None
-        if table is not None:
-            bands = [
-                band or _nearest(table.bands, centre) for band, centre in zip(table.find(names), centres, strict=True)
-            ]
-            if None in bands and len(table.bands) == len(names):
-                bands = list(table.bands)
+    table = _table(msi)
+    if table is not None:
+        bands = [band or _nearest(table.bands, centre) for band, centre in zip(table.find(names), centres, strict=True)]
+        if None in bands and len(table.bands) == len(names):
+            bands = list(table.bands)
     out = []
     for band, name, centre, width in zip(bands, names, centres, widths, strict=True):
         if band is None:
@@ -76,10 +70,9 @@ def _known(values: np.ndarray) -> np.ndarray | None:
     return values if np.isfinite(values).any() else None
 
 
-def _mtf(hsi: xr.DataArray) -> float | None:
+def _table(scene: xr.DataArray) -> Sensor | None:
+    """The table of a scene's sensor, where both are known."""
     try:
-        table = load_sensor(str(hsi.attrs["sensor"])) if hsi.attrs.get("sensor") else None
+        return load_sensor(str(scene.attrs["sensor"])) if scene.attrs.get("sensor") else None
     except SensorError:
         return None
-    values = [band.mtf for band in table.bands if band.mtf] if table is not None else []
-    return float(np.mean(values)) if values else None

@@ -10,6 +10,7 @@ from math import sqrt
 import numpy as np
 
 from hsgeo.errors import BandError, DataError, ParameterError
+from hsgeo.sensors import mean_mtf
 
 from .coarse import Group, PatchLike, Samples
 from .fine_noise import noise_levels
@@ -145,8 +146,10 @@ def estimate_observation(
         0 if msi_bands is None else len(msi_bands),
         0 if given_response is None else len(given_response),
     )
-    noise_hsi = _hsi_noise(patches)
-    coefficients, basis, errors = _coefficients(patches, noise_hsi, basis)
+    statistics = _statistics(patches)
+    noise_hsi = _hsi_noise(statistics, patches)
+    basis = _basis(statistics, noise_hsi) if basis is None else np.asarray(basis, dtype=np.float64)
+    coefficients, errors = _coefficients(patches, noise_hsi, basis)
     bands = len(basis)
     if given_response is not None and np.shape(given_response) != (total, bands):
         raise ParameterError(f"the response given is {np.shape(given_response)}, not {(total, bands)}.")
@@ -318,9 +321,7 @@ def _group_psf(ratio: int, mtf: float | None, finest: float | None, offset: tupl
 
 
 def _mean_mtf(msi_bands: Sequence[BandLike] | None, rows: Sequence[int]) -> float | None:
-    known = [getattr(msi_bands[i], "mtf", None) for i in rows] if msi_bands else []
-    values = [float(v) for v in known if v and 0 < v < 1]
-    return float(np.mean(values)) if values else None
+    return mean_mtf(msi_bands[i] for i in rows) if msi_bands else None
 
 
 def _table(
@@ -338,37 +339,35 @@ def _table(
         return None
 
 
-def _hsi_noise(patches: Sequence[PatchLike]) -> np.ndarray:
+def _statistics(patches: Sequence[PatchLike]) -> SpectralStatistics:
     bands = patches[0].hsi.shape[0]
     statistics = SpectralStatistics(bands)
     for patch in patches:
         statistics.update(np.asarray(patch.hsi).reshape(bands, -1).T)
     if statistics.n == 0:
         raise DataError("no HSI pixel of the sample has data in all its bands; check the good-band flags and nodata.")
-    if statistics.n < 3 or bands < 3:
+    return statistics
+
+
+def _hsi_noise(statistics: SpectralStatistics, patches: Sequence[PatchLike]) -> np.ndarray:
+    if statistics.n < 3 or statistics.bands < 3:
         return np.maximum(0.01 * np.sqrt(np.diag(statistics.correlation)), 1e-12)
     return noise_levels(statistics, [np.asarray(p.hsi) for p in patches])
 
 
 def _coefficients(
-    patches: Sequence[PatchLike], noise: np.ndarray, basis: np.ndarray | None
-) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
-    """Coefficients of each patch (p, h, w), the basis (B, p), the covariance of the coefficients' noise (p, p)."""
-    if basis is None:
-        basis = _basis(patches, noise)
-    basis = np.asarray(basis, dtype=np.float64)
+    patches: Sequence[PatchLike], noise: np.ndarray, basis: np.ndarray
+) -> tuple[list[np.ndarray], np.ndarray]:
+    """Coefficients of each patch (p, h, w), and the covariance of their noise (p, p)."""
     if basis.shape[0] != noise.size:
         raise ParameterError(f"the basis has {basis.shape[0]} bands, the HSI {noise.size}.")
     project = np.linalg.pinv(basis / noise[:, None]) / noise
     images = [np.tensordot(project, np.asarray(p.hsi, dtype=np.float64), 1) for p in patches]
-    return images, basis, (project * noise**2) @ project.T
+    return images, (project * noise**2) @ project.T
 
 
-def _basis(patches: Sequence[PatchLike], noise: np.ndarray) -> np.ndarray:
-    statistics = SpectralStatistics(noise.size)
-    for patch in patches:
-        statistics.update((np.asarray(patch.hsi, dtype=np.float64).reshape(noise.size, -1) / noise[:, None]).T)
-    values, vectors = np.linalg.eigh(statistics.correlation)
+def _basis(statistics: SpectralStatistics, noise: np.ndarray) -> np.ndarray:
+    values, vectors = np.linalg.eigh(statistics.correlation / np.outer(noise, noise))
     p = int(np.clip((values > signal_edge(noise.size, statistics.n)).sum(), min(3, noise.size), min(30, noise.size)))
     return noise[:, None] * vectors[:, ::-1][:, :p]
 

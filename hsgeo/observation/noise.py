@@ -28,10 +28,6 @@ class SpectralStatistics:
     ----------
     bands : int
         Number of bands B.
-
-    Notes
-    -----
-    Two accumulators `merge`, so that parts of a scene can be visited by different workers.
     """
 
     def __init__(self, bands: int) -> None:
@@ -51,15 +47,6 @@ class SpectralStatistics:
             self.n += len(block)
             self._sum += block.sum(0)
             self._outer += block.T @ block
-        return self
-
-    def merge(self, other: SpectralStatistics) -> SpectralStatistics:
-        """Add what another accumulator has seen. Returns self."""
-        if other.bands != self.bands:
-            raise ParameterError(f"statistics of {other.bands} bands cannot be added to those of {self.bands}.")
-        self.n += other.n
-        self._sum += other._sum
-        self._outer += other._outer
         return self
 
     def thinned(self, factor: float) -> SpectralStatistics:
@@ -86,7 +73,7 @@ class SpectralStatistics:
         mean = self.mean
         return self.correlation - np.outer(mean, mean)
 
-    def noise_std(self, refine: bool = True) -> np.ndarray:
+    def noise_std(self) -> np.ndarray:
         """Standard deviation of the noise of each band, (B,), above 0.
 
         Each band is regressed on the others [1]_ and what they cannot predict is its noise. With few bands that
@@ -106,8 +93,7 @@ class SpectralStatistics:
             raise DataError(f"noise cannot be estimated from {self.n} valid pixels.")
         if self.bands < 3:
             raise DataError(f"noise cannot be estimated from {self.bands} bands alone.")
-        noise = _floored(_regression(self._outer, self.n))
-        return _factor_analysis(self.correlation, self.n, noise) if refine else noise
+        return _factor_analysis(self.correlation, self.n, _floored(_regression(self._outer, self.n)))
 
     def _counted(self) -> int:
         if self.n == 0:

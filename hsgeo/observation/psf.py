@@ -55,11 +55,6 @@ class Psf:
         """(y, x) in fine pixels."""
         return self.fwhm_y, self.fwhm_x
 
-    @property
-    def sigma(self) -> tuple[float, float]:
-        """Standard deviations (y, x) of the Gaussian in fine pixels."""
-        return self.fwhm_y / FWHM_PER_SIGMA, self.fwhm_x / FWHM_PER_SIGMA
-
     def radius(self, axis: int) -> float:
         """Half the width of the support along `axis` (0 = y, 1 = x) in fine pixels, the shift included."""
         sigma, box, shift = self._along(axis)
@@ -149,12 +144,12 @@ class Psf:
         return index.astype(np.int64), weight / weight.sum(1, keepdims=True)
 
 
-def psf_from_mtf(mtf: float | tuple[float, float], ratio: float, fine_mtf: float | None = None) -> Psf:
+def psf_from_mtf(mtf: float, ratio: float, fine_mtf: float | None = None) -> Psf:
     """The Gaussian PSF with a given modulation transfer at the coarse grid's Nyquist frequency.
 
     Parameters
     ----------
-    mtf : float or (y, x)
+    mtf : float
         Modulation transfer at 0.5 cycles per coarse pixel, detector included, above 0 and below 1.
     ratio : float
         Fine pixels per coarse pixel.
@@ -166,13 +161,12 @@ def psf_from_mtf(mtf: float | tuple[float, float], ratio: float, fine_mtf: float
     -----
     A Gaussian of standard deviation sigma transfers exp(-2 pi^2 sigma^2 f^2); at f = 0.5 / ratio.
     """
-    along = mtf if isinstance(mtf, tuple) else (mtf, mtf)
-    for value in (*along, *([] if fine_mtf is None else [fine_mtf])):
-        if not 0 < value < 1:
+    for value in (mtf, fine_mtf):
+        if value is not None and not 0 < value < 1:
             raise ParameterError(f"the MTF at Nyquist lies between 0 and 1, not {value}.")
     own = 0.0 if fine_mtf is None else -2 * log(fine_mtf) / pi**2
-    sigma = [sqrt(max(-2 * log(v) / pi**2 * ratio**2 - own, 0.0)) for v in along]
-    return Psf(FWHM_PER_SIGMA * sigma[0], FWHM_PER_SIGMA * sigma[1])
+    fwhm = FWHM_PER_SIGMA * sqrt(max(-2 * log(mtf) / pi**2 * ratio**2 - own, 0.0))
+    return Psf(fwhm, fwhm)
 
 
 def coarse_size(n: int, ratio: float) -> int:

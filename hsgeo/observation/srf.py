@@ -26,9 +26,7 @@ class BandLike(Protocol):
     def response(self) -> tuple[np.ndarray, np.ndarray] | None: ...
 
 
-def response_matrix(
-    bands: Sequence[BandLike], wavelengths: np.ndarray, fwhm: np.ndarray | None = None, min_coverage: float = 0.0
-) -> np.ndarray:
+def response_matrix(bands: Sequence[BandLike], wavelengths: np.ndarray, fwhm: np.ndarray | None = None) -> np.ndarray:
     """R of X = R Z: how each multispectral band is made of the hyperspectral ones.
 
     The spectrum is taken as linear between the centres of the hyperspectral bands and the multispectral band
@@ -42,8 +40,6 @@ def response_matrix(
         Centres in nm, in any order; NaN for a band that takes no part.
     fwhm : array (B,), optional
         Widths in nm. Half of one beyond the first and last centre still counts as covered.
-    min_coverage : float
-        Least part of a multispectral band's response that must lie inside the hyperspectral range.
 
     Returns
     -------
@@ -53,7 +49,7 @@ def response_matrix(
     Raises
     ------
     BandError
-        Less than two wavelengths are known, no band meets the range, or one is covered less than `min_coverage`.
+        Less than two wavelengths are known, or no band meets the range.
     """
     wavelengths = np.asarray(wavelengths, dtype=np.float64)
     known = np.flatnonzero(np.isfinite(wavelengths))
@@ -64,14 +60,11 @@ def response_matrix(
     widths = None if fwhm is None else np.asarray(fwhm, dtype=np.float64)
     low, high = _span(wavelengths, widths)
     out = np.zeros((len(bands), wavelengths.size))
-    covered = np.zeros(len(bands))
     for row, band in enumerate(bands):
         grid, value = _curve(band)
-        inside = (grid >= low) & (grid <= high)
-        covered[row] = value[inside].sum() / value.sum()
-        if not inside.any() or covered[row] <= 0:
+        weight = value * ((grid >= low) & (grid <= high))
+        if not weight.any():
             continue
-        weight = value * inside
         place = np.clip(np.searchsorted(centres, grid) - 1, 0, max(centres.size - 2, 0))
         step = np.diff(centres)[place] if centres.size > 1 else np.ones_like(grid)
         part = np.clip((grid - centres[place]) / step, 0, 1) if centres.size > 1 else np.zeros_like(grid)
@@ -80,16 +73,11 @@ def response_matrix(
         # bands of one wavelength (two detectors that overlap) share its weight
         out[row, order] = (hat / np.bincount(same, minlength=centres.size))[same]
         out[row] /= out[row].sum()
-    if not covered.any():
+    if not out.any():
         raise BandError(
             f"no MSI band ({', '.join(b.name for b in bands)}) meets the HSI's range {low:.0f}-{high:.0f} nm; "
             "check the wavelengths and their unit, or name the sensors."
         )
-    for band, part in zip(bands, covered, strict=True):
-        if part < min_coverage:
-            raise BandError(
-                f"{part:.0%} of the MSI band {band.name} lies in the HSI's range {low:.0f}-{high:.0f} nm; leave it out."
-            )
     return out
 
 

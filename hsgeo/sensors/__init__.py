@@ -40,7 +40,7 @@ than the ground (Sentinel-2's 60 m bands, cirrus); ``pan`` is the panchromatic b
 from __future__ import annotations
 
 from .catalogue import guess_sensor, load_sensor, sensor_names, sensors_with_band_count
-from .model import FLAGS, KINDS, Band, Sensor
+from .model import FLAGS, KINDS, Band, Sensor, mean_mtf
 from .response import response_at
 
 __all__ = [
@@ -50,6 +50,7 @@ __all__ = [
     "Sensor",
     "guess_sensor",
     "load_sensor",
+    "mean_mtf",
     "response_at",
     "sensor_names",
     "sensors_with_band_count",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -101,6 +102,12 @@ class Sensor:
                 hint = hint.replace(repr(n.lower()), repr(n))
             raise SensorError(f"{self.title} has no band {name!r}.{hint} Its bands are {listed}.")
         return found
+
+
+def mean_mtf(bands: Iterable[Any]) -> float | None:
+    """Mean MTF at Nyquist of the bands (`Band`, or like it) for which one is known; None where there is none."""
+    known = [float(v) for v in (getattr(band, "mtf", None) for band in bands) if v and 0 < v < 1]
+    return float(np.mean(known)) if known else None
 
 
 def _key(text: str) -> str:

@@ -12,7 +12,7 @@ from hsgeo.errors import ParameterError
 
 
 class Statistics(Protocol):
-    """Number of spectra and their mean outer product; `hsgeo.observation.SpectralStatistics` has both."""
+    """Number of spectra and their mean outer product; `hsgeo.observation.noise.SpectralStatistics` has both."""
 
     n: int
 

@@ -10,8 +10,9 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from hsgeo.errors import DataError, ParameterError
-from hsgeo.observation import Psf, estimate_observation, psf_from_mtf
+from hsgeo.observation.estimate import estimate_observation
 from hsgeo.observation.msi_noise import detail_noise
+from hsgeo.observation.psf import Psf, psf_from_mtf
 
 NM = np.linspace(420, 900, 40)
 SNR_HSI, SNR_MSI = 10**-1.75, 10**-2

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hsgeo.observation import Psf, SpectralStatistics
 from hsgeo.observation.fine_noise import noise_levels
+from hsgeo.observation.noise import SpectralStatistics
+from hsgeo.observation.psf import Psf
 
 BANDS, SIZE, LEVEL = 16, 64, 0.02
 

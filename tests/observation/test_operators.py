@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from hsgeo.errors import ParameterError
-from hsgeo.observation import BlurDecimate, Mask, Psf, SpectralResponse
+from hsgeo.observation.operators import BlurDecimate, Mask, SpectralResponse
+from hsgeo.observation.psf import Psf
 
 DTYPES = [torch.float32, torch.float64]
 BLURS = [

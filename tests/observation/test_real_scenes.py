@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from scipy.io import loadmat
 
-from hsgeo.observation import Psf, SpectralStatistics, estimate_observation
+from hsgeo.observation.estimate import estimate_observation
+from hsgeo.observation.noise import SpectralStatistics
+from hsgeo.observation.psf import Psf
 from hsgeo.unmixing.subspace import subspace
 
 DATA = os.environ.get("HSGEO_DATA")

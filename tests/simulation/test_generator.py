@@ -10,7 +10,8 @@ from hsgeo.errors import ParameterError, SensorError
 from hsgeo.observation.srf import response_matrix
 from hsgeo.scene.model import geobox_of
 from hsgeo.sensors import load_sensor
-from hsgeo.simulation import PairSpec, make_pair, make_truth
+from hsgeo.simulation.generator import make_pair, make_truth
+from hsgeo.simulation.pair import PairSpec
 from hsgeo.simulation.render import look_up, sample, sampling
 
 SHAPE = (20, 18)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 
 from hsgeo.scene.window import Window
-from hsgeo.simulation import pixel_noise
+from hsgeo.simulation.noise import pixel_noise
 
 
 def test_noise_belongs_to_the_pixel_not_to_the_window():

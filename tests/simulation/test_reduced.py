@@ -13,7 +13,8 @@ from odc.geo.geobox import GeoBox
 from hsgeo.errors import BandError, GridError, ParameterError
 from hsgeo.scene.model import geobox_of, make_scene
 from hsgeo.sensors import Band, load_sensor
-from hsgeo.simulation import reduced, simulate_pair
+from hsgeo.simulation import reduced
+from hsgeo.simulation.reduced import simulate_pair
 
 NM = np.linspace(400, 2400, 41)
 

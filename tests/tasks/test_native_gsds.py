@@ -13,7 +13,8 @@ import xarray as xr
 
 from hsgeo.quality.reference import common_window
 from hsgeo.scene import make_scene, open_scene, write_scene
-from hsgeo.simulation import DemoPair, make_pair
+from hsgeo.simulation.generator import make_pair
+from hsgeo.simulation.pair import DemoPair
 from hsgeo.tasks import FusionJob, FusionOptions, RunOptions, WriteOptions, assess
 
 SHORT_WAVE = ("B11", "B12")

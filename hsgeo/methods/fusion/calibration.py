@@ -41,7 +41,7 @@ def calibrate(model: SubspaceModel, patches: Sequence[Any], seed: int = 0) -> No
         Of the pair; as many are used as make `ENOUGH` HSI pixels.
     """
     model.lost = model.lost + beyond_subspace(model, patches)
-    pairs = list(reduced(model, patches, np.random.default_rng(seed)))
+    pairs = reduced(model, patches, np.random.default_rng(seed))
     count = sum(int(known.sum()) for _, _, known in pairs)
     if count < FEW:
         model.calibration = np.full(len(model.noise), USUAL)
@@ -72,7 +72,7 @@ def _factors(model: SubspaceModel, pairs: Sequence[tuple[Any, np.ndarray, np.nda
         own = low.operators(case.frame.shape)
         detail, weights = own.detail(case.data, low.energy)
         prior = own.tensor(low.calm(case.frame.take(case.coarse, low.scale)))
-        rows, columns = case.frame.cut(case.window)
+        rows, columns = case.frame.cut(case.frame.outer)
         fused = (own.upsample(prior) + detail)[:, rows, columns].double().numpy()
         error = (fused - truth)[:, known]
         moment += error @ error.T

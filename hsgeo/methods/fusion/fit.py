@@ -11,14 +11,13 @@ import numpy as np
 import torch
 
 from hsgeo.methods.base import FusionInputs
-from hsgeo.methods.fusion.frame import Frame
+from hsgeo.methods.fusion.frame import Frame, round_up
 from hsgeo.methods.fusion.model import SubspaceModel
 from hsgeo.methods.fusion.prior import coarser_detail, local_energy, positive
 from hsgeo.methods.fusion.solver import mix
 from hsgeo.methods.fusion.streaming import dead_bands, model_bands, spectral_statistics
 from hsgeo.observation.estimate import estimate_observation
 from hsgeo.observation.fine_noise import noise_levels
-from hsgeo.scene.window import Window
 from hsgeo.unmixing.subspace import Subspace, subspace
 
 #: smallest variance of a coefficient's detail, in units of its noise's variance
@@ -29,6 +28,9 @@ STEPS = 2
 
 #: coarse pixels by which a sample patch is mirrored
 MARGIN = 4
+
+#: how many pixels of the coarser scale the scene's own covariance counts for
+SHRINK = 1.0
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ def survey(inputs: FusionInputs, dimension: int | Literal["auto"], seed: int) ->
 
 
 def fit_prior(model: SubspaceModel, patches: Sequence[Any]) -> None:
-    """Covariance of the detail from the next coarser scale, one EM step, then the mean local energy."""
+    """Covariance of the detail from the next coarser scale, `STEPS` EM steps, then the mean local energy."""
     p = model.basis.shape[1]
     cases = [PatchCase(model, patch) for patch in patches]
     moment, count = np.zeros((p, p)), 0
@@ -106,10 +108,6 @@ def fit_prior(model: SubspaceModel, patches: Sequence[Any]) -> None:
     model.energy = float(sum(e.sum() for e in energies) / sum(e.numel() for e in energies))
 
 
-#: how many pixels of the coarser scale the scene's own covariance counts for
-SHRINK = 1.0
-
-
 def _shrunk(moment: np.ndarray, count: int, model: SubspaceModel) -> np.ndarray:
     """Covariance of the detail without its noise, drawn to the shape of the scene's own where pixels are few."""
     if count == 0:
@@ -127,12 +125,8 @@ class PatchCase:
         coarse = model.coefficients(patch.hsi[model.model_bands].astype(float))
         self.coarse = np.where(np.isfinite(coarse), coarse, model.mean[:, None, None])
         height, width = (n * model.scale for n in coarse.shape[1:])
-        period = model.multiple
-        margin = -(-MARGIN * model.scale // period) * period
-        self.window = Window(0, height, 0, width)
-        self.frame = Frame(
-            self.window, (height, width), Frame.around(self.window.grow(margin), (height, width), period).shape
-        )
+        margin = round_up(MARGIN * model.scale, model.multiple)
+        self.frame = Frame.alone((height, width), margin, model.multiple)
         own = model.operators(self.frame.shape)
         coarse = self.frame.take(self.coarse, model.scale)
         prior = own.tensor(model.calm(coarse))

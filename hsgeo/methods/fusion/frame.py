@@ -28,6 +28,12 @@ class Frame:
         height, width = (good_length(-(-n // multiple)) * multiple for n in outer.shape)
         return cls(outer, scene, (height, width))
 
+    @classmethod
+    def alone(cls, scene: tuple[int, int], margin: int, multiple: int) -> Frame:
+        """The frame of a whole image, a scene of its own, mirrored over at least `margin` pixels on all sides."""
+        whole = Window(0, scene[0], 0, scene[1])
+        return cls(whole, scene, cls.around(whole.grow(margin), scene, multiple).shape)
+
     def index(self, axis: int, ratio: int, available: int) -> np.ndarray:
         """Where each row (column) of the frame at `ratio` comes from, in an array of `available` rows from the origin
         of the outer window."""
@@ -48,6 +54,11 @@ class Frame:
     def cut(self, window: Window, ratio: int = 1) -> tuple[slice, slice]:
         """Slices of a frame at `ratio` that hold a fine-grid window."""
         return window.coarsen(ratio).within(self.outer.coarsen(ratio)).slices
+
+
+def round_up(n: int, multiple: int) -> int:
+    """The next multiple from `n`."""
+    return -(-n // multiple) * multiple
 
 
 def good_length(n: int) -> int:

@@ -14,10 +14,11 @@ import numpy as np
 
 from hsgeo.errors import DataError
 from hsgeo.methods.base import FusionInputs, Method, Params, TileResult
-from hsgeo.methods.fusion.bicubic import HALO, interpolate
-from hsgeo.methods.fusion.frame import Frame, interpolation
+from hsgeo.methods.fusion.fitted import REACH, FittedModel, interpolate
+from hsgeo.methods.fusion.frame import Frame, interpolation, round_up
 from hsgeo.methods.fusion.missing import flag_pixels
 from hsgeo.methods.fusion.streaming import dead_bands
+from hsgeo.observation.psf import Boundary, Psf
 from hsgeo.scene.window import Window
 
 
@@ -39,31 +40,20 @@ class GsaFusion(Method):
         DataError
             No pixel has data in both images.
         """
-        from hsgeo.observation.psf import Psf
-
         pair = inputs.pair
         patches = pair.sample(seed=(params or GsaParams()).seed)
-        reasons = inputs.reasons(dead_bands([p.hsi for p in patches]))
         psf = inputs.psf or Psf(float(pair.ratio), float(pair.ratio))
-        model = GsaModel(
-            scene=tuple(pair.fine.shape),
-            scale=pair.ratio,
-            ratios=tuple(g.ratio for g in pair.groups),
-            psf=psf,
-            bad_reason=reasons,
-        )
+        model = GsaModel.of(inputs, dead_bands([p.hsi for p in patches]), psf=psf)
         bands, count = len(patches[0].hsi), 1 + sum(len(x) for x in patches[0].msi)
         gram = np.zeros((bands, count, count))
         cross = np.zeros((bands, count))
         for patch in patches:
-            size = tuple(n * pair.ratio for n in patch.hsi.shape[1:])
-            whole = Window(0, size[0], 0, size[1])
-            frame = Frame.around(whole.grow(model.halo), size, model.multiple)
-            frame = Frame(whole, size, frame.shape)
-            sharp = model.sharp(frame, patch.msi, whole)
+            height, width = (n * pair.ratio for n in patch.hsi.shape[1:])
+            frame = Frame.alone((height, width), model.halo, model.multiple)
+            sharp = model.sharp(frame, patch.msi, frame.outer)
             gaps = ~np.isfinite(sharp).all(0)
-            low = _blurred(np.where(gaps, 0.0, sharp), model, size)[0]
-            low[:, _blurred(gaps[None].astype(float), model, size)[0][0] > 1e-6] = np.nan
+            low = model.degraded(np.where(gaps, 0.0, sharp), "reflect")
+            low[:, model.degraded(gaps[None].astype(float), "reflect")[0] > 1e-6] = np.nan
             design = np.concatenate([np.ones((1, *low.shape[1:])), low]).reshape(count, -1)
             target = patch.hsi.reshape(bands, -1).astype(float)
             known = np.isfinite(design).all(0)
@@ -79,38 +69,22 @@ class GsaFusion(Method):
         return model
 
 
-@dataclass
-class GsaModel:
+@dataclass(kw_only=True)
+class GsaModel(FittedModel):
     """Detail injection, tile by tile; see `hsgeo.methods.base.Model`."""
 
-    scene: tuple[int, int]
-    scale: int
-    ratios: tuple[int, ...]
-    psf: Any
-    bad_reason: list[str]
+    psf: Psf
     weights: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
     constant: np.ndarray = field(default_factory=lambda: np.zeros(0))
-    notes: list[str] = field(default_factory=list)
-    has_variance: bool = False
 
     def report(self) -> dict[str, Any]:
         """The blur that the HSI was taken to have."""
         return {"psf_fwhm": list(self.psf.fwhm)}
 
     @property
-    def good(self) -> np.ndarray:
-        """Bands that carry something and are not flagged, bool (B,)."""
-        return np.array([not reason for reason in self.bad_reason])
-
-    @property
-    def multiple(self) -> int:
-        """Cores start on multiples of this many fine pixels."""
-        return int(np.lcm.reduce([self.scale, *self.ratios]))
-
-    @property
     def halo(self) -> int:
         """Context of a tile in fine pixels."""
-        return -(-2 * HALO * self.scale // self.multiple) * self.multiple
+        return round_up(2 * REACH * self.scale, self.multiple)
 
     def sharp(self, frame: Frame, msi: Sequence[np.ndarray], window: Window) -> np.ndarray:
         """All MSI bands on the fine grid over a window, the coarser groups interpolated."""
@@ -120,6 +94,11 @@ class GsaModel:
                 for x, r in zip(msi, self.ratios, strict=True)
             ]
         )
+
+    def degraded(self, sharp: np.ndarray, boundary: Boundary) -> np.ndarray:
+        """The MSI (b, H, W) as the HSI sees it, (b, h, w)."""
+        down = [self.psf.matrix(n, self.scale, boundary, axis) for axis, n in enumerate(sharp.shape[1:])]
+        return down[0].astype(sharp.dtype) @ sharp @ down[1].astype(sharp.dtype).T
 
     def apply(
         self, hsi: np.ndarray, msi: Sequence[np.ndarray], outer: Window, core: Window, device: str = "cpu"
@@ -132,7 +111,8 @@ class GsaModel:
         gaps = ~np.isfinite(sharp).all(0)
         sharp = np.where(gaps, np.nanmean(np.where(gaps, np.nan, sharp), axis=(1, 2), keepdims=True), sharp)
         rows, columns = frame.cut(core)
-        detail = (sharp - _blurred(sharp, self, frame.shape, "circular")[1])[:, rows, columns]
+        up = [interpolation(n // self.scale, self.scale).astype(sharp.dtype) for n in frame.shape]
+        detail = (sharp - up[0] @ self.degraded(sharp, "circular") @ up[1].T)[:, rows, columns]
         detail[:, gaps[rows, columns]] = 0.0
         weights = self.weights.astype(np.float32)
         values = interpolate(frame, hsi, self.scale, core) + np.einsum("bk,khw->bhw", weights, detail)
@@ -142,14 +122,3 @@ class GsaModel:
         values[:, flags == 3] = np.nan
         values[~np.isfinite(self.weights).all(1)] = np.nan
         return TileResult(values.astype(np.float32), None, flags)
-
-
-def _blurred(
-    sharp: np.ndarray, model: GsaModel, shape: tuple[int, int], boundary: str = "reflect"
-) -> tuple[np.ndarray, np.ndarray]:
-    """The MSI as the HSI sees it: on the coarse grid, and interpolated back onto the fine one."""
-    s, circular = model.scale, boundary == "circular"
-    down = [model.psf.matrix(n, s, boundary, axis).astype(sharp.dtype) for axis, n in enumerate(shape)]
-    up = [interpolation(n // s, s, mirrored=not circular).astype(sharp.dtype) for n in shape]
-    low = down[0] @ sharp @ down[1].T
-    return low, up[0] @ low @ up[1].T

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,12 +12,12 @@ import numpy as np
 import torch
 
 from hsgeo.methods.base import TileResult
-from hsgeo.methods.fusion.bicubic import interpolate
+from hsgeo.methods.fusion.fitted import FittedModel, interpolate
 from hsgeo.methods.fusion.frame import Frame
 from hsgeo.methods.fusion.missing import covered, flag_pixels, regress
 from hsgeo.methods.fusion.operators import TileOperators
 from hsgeo.methods.fusion.prior import FallingSpectrum
-from hsgeo.methods.fusion.solver import Sensor, mix
+from hsgeo.methods.fusion.solver import ClosedForm, Sensor, mix
 from hsgeo.methods.fusion.variance import VarianceTable
 from hsgeo.scene.window import Window
 
@@ -26,14 +25,12 @@ from hsgeo.scene.window import Window
 CACHE = 4
 
 
-@dataclass
-class SubspaceModel:
-    """Everything that the fit has fixed (all arrays float64, numpy).
+@dataclass(kw_only=True)
+class SubspaceModel(FittedModel):
+    """Everything that the fit has fixed, beside what `FittedModel` says (all arrays float64, numpy).
 
     Attributes
     ----------
-    scene : (int, int)
-        Fine pixels of the whole scene.
     model_bands, plain_bands : int arrays
         Bands fused through the subspace; bands that are only interpolated. All others are NaN.
     basis : array (B_model, p)
@@ -52,16 +49,15 @@ class SubspaceModel:
         Mean and covariance of the scene's coefficients.
     lost : array (B_model,)
         Variance of what the subspace leaves out, beyond the noise.
+    observation : Observation
+        Of the bands of the model.
     calibration : array (B_model,), optional
         Factors of the model's standard deviations that bring them to the errors measured one scale down; see
         `hsgeo.methods.fusion.calibration`. None: the variance is the raw one, exact under the model.
     """
 
-    scene: tuple[int, int]
-    scale: int
     model_bands: np.ndarray
     plain_bands: np.ndarray
-    bad_reason: list[str]
     basis: np.ndarray
     noise: np.ndarray
     sensors: list[Sensor]
@@ -75,12 +71,9 @@ class SubspaceModel:
     lost: np.ndarray
     observation: Any
     halo: int
-    has_variance: bool = False
     table: VarianceTable | None = None
     calibration: np.ndarray | None = None
     estimates: dict[str, Any] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-    dtype: torch.dtype = torch.float32
 
     def __post_init__(self) -> None:
         self._shapes: OrderedDict[Any, TileOperators] = OrderedDict()
@@ -91,30 +84,19 @@ class SubspaceModel:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        SubspaceModel.__post_init__(self)
-
-    @property
-    def good(self) -> np.ndarray:
-        """Bands fused through the subspace, bool (B,)."""
-        return np.array([not reason for reason in self.bad_reason])
+        self.__post_init__()
 
     def report(self) -> dict[str, Any]:
         """What was estimated."""
         return self.estimates
-
-    @property
-    def multiple(self) -> int:
-        """Cores start on multiples of this many fine pixels."""
-        return math.lcm(*(s.ratio for s in self.sensors))
 
     def operators(self, shape: tuple[int, int], device: str = "cpu") -> TileOperators:
         """The precomputed operators of a shape; the last few are kept."""
         key = (shape, str(device))
         with self._lock:
             if key not in self._shapes:
-                self._shapes[key] = TileOperators(
-                    shape, self.sensors, self.covariance, self.spectrum, device, self.dtype
-                )
+                solver = ClosedForm(shape, self.sensors, self.covariance, self.spectrum, device)
+                self._shapes[key] = TileOperators(solver)
                 while len(self._shapes) > CACHE:
                     self._shapes.popitem(last=False)
             self._shapes.move_to_end(key)
@@ -165,7 +147,7 @@ class SubspaceModel:
         frame = Frame.around(outer, self.scene, self.multiple)
         own = self.operators(frame.shape, device)
         spectra = hsi[self.model_bands]
-        flags = flag_pixels(spectra, msi, outer, core, [s.ratio for s in self.sensors])
+        flags = flag_pixels(spectra, msi, outer, core, (*self.ratios, self.scale))
         raw = frame.take(self.coefficients(spectra), self.scale)
         seen = self.scaled(msi, frame)
         coarse = regress(raw, seen, self.sensors, self.mean, self.spread)
@@ -205,7 +187,7 @@ class SubspaceModel:
         stats = {"hsi_chi2": 0.0, "hsi_count": 0, "msi_chi2": 0.0, "msi_count": 0}
         for j, sensor in enumerate(self.sensors):
             rows, columns = frame.cut(core, sensor.ratio)
-            misfit = own.misfit(detail, innovations, j)[:, rows, columns]
+            misfit = (innovations[j] - own.observe(detail, j))[:, rows, columns]
             known = torch.isfinite(misfit)
             name = "hsi" if j == len(self.sensors) - 1 else "msi"
             stats[f"{name}_chi2"] += float(torch.where(known, misfit, 0.0).double().square().sum())

@@ -9,28 +9,19 @@ import torch
 
 from hsgeo.methods.fusion.cg import complete
 from hsgeo.methods.fusion.frame import interpolation
-from hsgeo.methods.fusion.prior import LEVELS, FallingSpectrum, level_weights, local_energy
-from hsgeo.methods.fusion.solver import ClosedForm, Sensor, mix
+from hsgeo.methods.fusion.prior import LEVELS, level_weights, local_energy
+from hsgeo.methods.fusion.solver import ClosedForm, mix
 
 
 class TileOperators:
-    """The model's operators on a periodic frame of `shape` fine pixels.
+    """The model's operators on the periodic frame that a solver is made for.
 
     The unknown is the detail: what the coefficients have beyond the interpolated HSI. The last sensor is the HSI.
     """
 
-    def __init__(
-        self,
-        shape: tuple[int, int],
-        sensors: Sequence[Sensor],
-        covariance: np.ndarray,
-        spectrum: FallingSpectrum,
-        device: str = "cpu",
-        dtype: torch.dtype = torch.float32,
-    ) -> None:
-        self.shape, self.sensors = shape, tuple(sensors)
-        self.device, self.dtype = torch.device(device), dtype
-        self.solver = ClosedForm(shape, sensors, covariance, spectrum, device, dtype)
+    def __init__(self, solver: ClosedForm) -> None:
+        self.solver, self.device, self.tensor = solver, solver.device, solver.tensor
+        shape, sensors = solver.shape, solver.sensors
         self.matrices = [self.tensor(s.matrix) for s in sensors]
         scale = sensors[-1].ratio
         up = [interpolation(n // scale, scale) for n in shape]
@@ -45,10 +36,6 @@ class TileOperators:
             blur = [s.psf.matrix(n, s.ratio, "circular", axis) for axis, n in enumerate(shape)]
             self._blur.append([self.tensor(m) for m in blur])
             self._prior.append([self.tensor(b @ u) for b, u in zip(blur, up, strict=True)])
-
-    def tensor(self, values: np.ndarray) -> torch.Tensor:
-        """On the frame's device, in its precision."""
-        return torch.as_tensor(values, dtype=self.dtype, device=self.device)
 
     def upsample(self, coarse: torch.Tensor) -> torch.Tensor:
         """Cubic spline interpolation (p, h, w) -> (p, H, W)."""
@@ -85,10 +72,6 @@ class TileOperators:
         gaps = [g if g is not None and bool(g.any()) else None for g in gaps]
         known = [d if g is None else torch.where(g, 0.0, d) for d, g in zip(data, gaps, strict=True)]
         return complete(self.solver, known, gaps)[0]
-
-    def misfit(self, detail: torch.Tensor, data: Sequence[torch.Tensor], j: int) -> torch.Tensor:
-        """What sensor j sees that the detail does not explain, in units of its noise."""
-        return data[j] - self.observe(detail, j)
 
     def detail(self, data: Sequence[torch.Tensor], energy: float) -> tuple[torch.Tensor, torch.Tensor]:
         """Posterior mean of the detail, the prior's variance following the local energy about its mean.

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from hsgeo.methods.fusion.frame import interpolation
+from hsgeo.observation.psf import Psf
 
 #: multiples of the prior's variance between which a pixel's local variance is interpolated
 LEVELS = (0.03, 0.17, 1.0, 6.0, 36.0)
@@ -31,7 +32,7 @@ class FallingSpectrum:
         return (1 + (fy**2 + fx**2) / self.corner**2) ** (-self.exponent / 2)
 
 
-def coarser_detail(coarse: np.ndarray, psf, ratio: int) -> np.ndarray | None:
+def coarser_detail(coarse: np.ndarray, psf: Psf, ratio: int) -> np.ndarray | None:
     """The detail one scale down: coefficients (p, h, w) less their own degraded and interpolated copy.
 
     None where the image is too small to be degraded by `ratio`.

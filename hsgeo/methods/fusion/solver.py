@@ -85,7 +85,7 @@ class ClosedForm:
         fine = [s for s in sensors if s.ratio == 1]
         gram = sum((s.matrix.T @ s.matrix for s in fine), np.zeros_like(covariance))
         m, v = eigh(gram, np.linalg.inv(covariance))
-        self.basis = self._tensor(v)
+        self.basis = self.tensor(v)
         self._m = np.maximum(m, 0)
         fy, fx = np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None]
         self._phi = spectrum(fy, fx)
@@ -95,7 +95,7 @@ class ClosedForm:
         self._coarse = [j for j, s in enumerate(sensors) if s.ratio > 1]
         self._g = [(s.transfer(height, 0), s.transfer(width, 1)) for s in sensors]
         self._gains = [self._gain(j) for j in range(len(sensors))]
-        self._mixed = [self._tensor(s.matrix @ v) for s in sensors]
+        self._mixed = [self.tensor(s.matrix @ v) for s in sensors]
         self._cache: dict[tuple[float, bool], tuple[torch.Tensor, torch.Tensor]] = {}
         self._whole: ClosedForm | None = None
         self._kept = torch.ones(0, dtype=torch.bool)
@@ -242,7 +242,7 @@ class ClosedForm:
             lam = 1 / (m[:, None, None] * self._seen + 1 / (level * self._phi))
             coupled = self._coupled(alone)
             solved = np.linalg.inv(self._coupling(lam, coupled)) if coupled else np.zeros(1)
-            self._cache[key] = self._tensor(lam), self._tensor(solved)
+            self._cache[key] = self.tensor(lam), self.tensor(solved)
         return self._cache[key]
 
     def _coupling(self, lam: np.ndarray, coarse: Sequence[int]) -> np.ndarray:
@@ -285,9 +285,10 @@ class ClosedForm:
 
     def _gain(self, j: int) -> tuple[torch.Tensor, torch.Tensor]:
         gy, gx = self._g[j]
-        return self._tensor(gy[:, None]), self._tensor(gx[None, : self.half])
+        return self.tensor(gy[:, None]), self.tensor(gx[None, : self.half])
 
-    def _tensor(self, values: np.ndarray) -> torch.Tensor:
+    def tensor(self, values: np.ndarray) -> torch.Tensor:
+        """On the solver's device, in its precision."""
         dtype = self.complex if np.iscomplexobj(values) else self.dtype
         return torch.as_tensor(values, dtype=dtype, device=self.device)
 

@@ -12,6 +12,7 @@ from hsgeo.errors import GridError
 from hsgeo.methods.base import FusionInputs, Method, Params
 from hsgeo.methods.fusion.calibration import calibrate
 from hsgeo.methods.fusion.fit import Survey, fit_prior, survey
+from hsgeo.methods.fusion.frame import round_up
 from hsgeo.methods.fusion.model import SubspaceModel
 from hsgeo.methods.fusion.prior import FallingSpectrum, positive
 from hsgeo.methods.fusion.solver import Sensor
@@ -74,15 +75,12 @@ def _model(inputs: FusionInputs, found: Survey, params: SubspaceParams) -> Subsp
         offsets.append(np.asarray(seen.offset, float)[rows])
         gauges.append(noise_msi[rows])
     sensors.append(Sensor(pair.ratio, np.eye(space.p), seen.psf))
-    period = math.lcm(*(s.ratio for s in sensors))
-    reasons = inputs.reasons(found.dead)
     used = {*found.dead, *found.bands.tolist()}
-    return SubspaceModel(
-        scene=tuple(pair.fine.shape),
-        scale=pair.ratio,
+    return SubspaceModel.of(
+        inputs,
+        found.dead,
         model_bands=found.bands,
-        plain_bands=np.array([i for i in range(len(reasons)) if i not in used], int),
-        bad_reason=reasons,
+        plain_bands=np.array([i for i in range(len(inputs.good)) if i not in used], int),
         basis=space.basis,
         noise=space.noise,
         sensors=sensors,
@@ -95,7 +93,7 @@ def _model(inputs: FusionInputs, found: Survey, params: SubspaceParams) -> Subsp
         spread=positive(space.projection @ found.covariance @ space.projection.T - np.eye(space.p), 1.0),
         lost=_lost(found),
         observation=seen,
-        halo=-(-params.halo * pair.ratio // period) * period,
+        halo=round_up(params.halo * pair.ratio, math.lcm(*(s.ratio for s in sensors))),
         has_variance=params.uncertainty,
         estimates={
             "subspace": space.criterion,

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import lcm
 
 import numpy as np
 import torch
 
+from hsgeo.methods.fusion.frame import round_up
 from hsgeo.methods.fusion.prior import LEVELS, FallingSpectrum
 from hsgeo.methods.fusion.solver import ClosedForm, Evidence, Sensor, mix
 
@@ -67,8 +69,7 @@ class VarianceTable:
         lost: np.ndarray,
     ) -> VarianceTable:
         """From the fitted model: `spread` (p, p) of the scene's coefficients, `basis` (B, p), `lost` (B,)."""
-        period = int(np.lcm.reduce([s.ratio for s in sensors]))
-        side = -(-DOMAIN * sensors[-1].ratio // period) * period
+        side = round_up(DOMAIN * sensors[-1].ratio, lcm(*(s.ratio for s in sensors)))
         solver = ClosedForm((side, side), sensors, covariance, spectrum)
 
         def bands(matrix: np.ndarray) -> np.ndarray:
