@@ -16,7 +16,8 @@ from hsgeo.errors import GridError, SceneReadError, SensorError
 
 from . import products
 from .bands import BandInfo
-from .geotiff import Header, read_header
+from .geotiff import Header
+from .headers import read_headers
 from .identify import identify, native_gsds
 from .stack import AxisMap, Layer, StackArray
 
@@ -77,10 +78,7 @@ def open_folder(folder: Path, sensor: str | None, say: Callable[[str], None]) ->
     files = band_files(folder)
     if not files:
         return _only_raster(folder, say)
-    import rasterio
-
-    with rasterio.Env():  # one for all: setting it up takes as long as opening a file
-        headers = {file: read_header(str(file.path)) for file in files}
+    headers = dict(zip(files, read_headers([file.path for file in files]), strict=True))
     kept = _one_per_band(folder, files, headers)
     _check(folder, kept, headers)
     infos = [_info(file, headers[file]) for file in kept]

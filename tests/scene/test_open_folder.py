@@ -17,6 +17,9 @@ from odc.geo.geobox import GeoBox
 from hsgeo.errors import BandError, GridError, SceneReadError
 from hsgeo.scene import make_scene, open_scene
 from hsgeo.scene.bands import dead_bands, mark_bad, native_bands, require_north_up
+from hsgeo.scene.geotiff import read_header
+from hsgeo.scene.headers import read_headers
+from hsgeo.scene.tiff import fingerprint
 
 from .opening import tif
 
@@ -206,12 +209,81 @@ def test_full_hyperion_folder_opens_fast(tmp_path):
     folder.mkdir()
     for band in range(1, 243):
         tif(folder / f"EO1H_B{band:03d}_L1T.TIF", np.full((1, 4, 4), band, "int16"), transform(30))
-    begin = time.perf_counter()
+    paths = sorted(folder.iterdir())
+    read_headers(paths)
+    apart, together = [], []
+    for _ in range(2):
+        begin = time.perf_counter()
+        one_by_one = [read_header(str(path)) for path in paths]
+        middle = time.perf_counter()
+        at_once = read_headers(paths)
+        apart.append(middle - begin)
+        together.append(time.perf_counter() - middle)
+    assert repr(at_once) == repr(one_by_one)
+    assert min(apart) > 3 * min(together)  # measured: 6 to 15
     scene = open_scene(folder, sensor="hyperion")
-    assert time.perf_counter() - begin < 5
     assert scene.shape == (242, 4, 4)
     assert int((~scene["good"]).sum()) >= 44
     np.testing.assert_allclose(scene.values[:, 0, 0] / scene["scale"].values, np.arange(1, 243), rtol=1e-6)
+
+
+DIFFERENT = {
+    "crs": {"crs": "EPSG:32632"},
+    "grid": {"transform": transform(30, 600030)},
+    "nodata": {"nodata": -1},
+    "type": {"dtype": "uint16"},
+    "compression": {"compress": "lzw"},
+    "byte order": {"ENDIANNESS": "BIG"},
+    "blocks": {"tiled": True, "blockxsize": 16, "blockysize": 16},
+}
+
+
+@pytest.mark.parametrize("how", [*DIFFERENT, "tag", "band tag", "scale", "overview", "size"])
+def test_files_are_alike_in_all_but_their_pixels_or_read_apart(tmp_path, how):
+    values = np.arange(1024, dtype="int16").reshape(1, 32, 32)
+    same, other = (tif(tmp_path / f"a_B{b}.tif", values + b, transform(30)) for b in (1, 2))
+    assert fingerprint(same) == fingerprint(other) is not None
+    profile = {"transform": transform(30), "dtype": "int16", **DIFFERENT.get(how, {})}
+    values = values[:, :16] if how == "size" else values
+    path = tif(tmp_path / "a_B3.tif", values.astype(profile["dtype"]), **profile)
+    with rasterio.open(path, "r+") as dataset:
+        if how == "tag":
+            dataset.update_tags(made="yesterday")
+        elif how == "band tag":
+            dataset.update_tags(1, wavelength="500")
+        elif how == "scale":
+            dataset.scales = (0.1,)
+        elif how == "overview":
+            dataset.build_overviews([2])
+    assert fingerprint(path) != fingerprint(same)
+    paths = [same, path, other]
+    assert repr(read_headers(paths)) == repr([read_header(str(p)) for p in paths])
+
+
+def test_what_lies_beside_a_file_is_read_with_it(tmp_path):
+    folder = tmp_path / "f"
+    folder.mkdir()
+    paths = [tif(folder / f"a_B{b}.tif", np.full((1, 4, 4), b, "int16"), transform(10)) for b in (1, 2, 3)]
+    (folder / "a_B2.tif.aux.xml").write_text(
+        '<PAMDataset><PAMRasterBand band="1"><NoDataValue>2</NoDataValue></PAMRasterBand></PAMDataset>'
+    )
+    assert [h.nodata for h in read_headers(paths)] == [None, 2.0, None]
+    scene = open_scene(folder)
+    assert [bool(np.isnan(v).all()) for v in scene.values] == [False, True, False]
+
+
+def test_one_truncated_file_among_many_alike(tmp_path):
+    folder = tmp_path / "f"
+    folder.mkdir()
+    for band in (1, 2, 3):
+        tif(folder / f"a_B{band}.tif", np.ones((1, 64, 64), "int16"), transform(10))
+    path = folder / "a_B3.tif"
+    whole = path.read_bytes()
+    with rasterio.open(path) as dataset:
+        end = int(dataset.get_tag_item("BLOCK_OFFSET_0_0", "TIFF", bidx=1)) + 100
+    path.write_bytes(whole[:end])
+    with pytest.raises(SceneReadError, match=r"a_B3\.tif is truncated"):
+        open_scene(folder)
 
 
 def test_ratio_that_is_not_whole_takes_the_pixel_underneath(tmp_path):
