@@ -106,12 +106,12 @@ def check_consistency(result: xr.DataArray, pair: Any, observation: Any, good: n
     height, width = (n // s for n in fine.shape)
     inside = Window(0, box.shape[0], 0, box.shape[1]).shift(dy, dx)
     usable = good & result["good"].values
-    sums, pad = Consistency(), margin(observation.psf, s)
+    sums, pad, step = Consistency(), margin(observation.psf, s), pair.multiple // s
     bands = np.flatnonzero(usable)
     response = observation.response[:, usable[good]]
     sharp = _correlation(pair, response, usable).argmax(0)
     for core in windows(height, width, 64):
-        outer = _onto_multiples(core.grow(pad), pair.multiple // s).clip(height, width)
+        outer = core.grow(pad).coarsen(step).scale(step).clip(height, width)
         values = _read(result, outer.scale(s), inside, bands)
         if not np.isfinite(values).any():
             continue
@@ -157,7 +157,7 @@ def _spatial_index(
     sums: Consistency, values: np.ndarray, msi: np.ndarray, core: Window, outer: Window, s: int, sharp: np.ndarray,
     hsi: np.ndarray, psf: Psf,
 ) -> None:  # fmt: skip
-    own = (sharp >= 0) & (sharp < len(msi))
+    own = sharp >= 0
     if not own.any():
         return
     fine = values[(slice(None), *core.scale(s).within(outer.scale(s)).slices)][own]
@@ -192,19 +192,12 @@ def _correlation(pair: Any, response: np.ndarray, usable: np.ndarray) -> np.ndar
     return (seen @ pixels.T) / np.where(norm > 0, norm, 1)
 
 
-def _onto_multiples(window: Window, step: int) -> Window:
-    """The smallest window around this one whose edges are multiples of `step`."""
-    return window.coarsen(step).scale(step)
-
-
 def _read(result: xr.DataArray, window: Window, inside: Window, bands: np.ndarray) -> np.ndarray:
     """A window of the fine grid from the result, NaN where the result does not reach."""
     out = np.full((len(bands), *window.shape), np.nan, dtype=np.float32)
-    part = Window(
-        max(window.y0, inside.y0), min(window.y1, inside.y1), max(window.x0, inside.x0), min(window.x1, inside.x1)
-    )
-    if part.y1 > part.y0 and part.x1 > part.x0:
-        source = part.within(inside).slices
-        values = result.isel(band=bands, y=source[0], x=source[1]).values
-        out[(slice(None), *part.within(window).slices)] = values
+    part = window.within(inside).clip(*inside.shape)
+    if min(part.shape) > 0:
+        rows, columns = part.slices
+        there = part.shift(inside.y0, inside.x0).within(window).slices
+        out[(slice(None), *there)] = result.isel(band=bands, y=rows, x=columns).values
     return out

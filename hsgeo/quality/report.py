@@ -120,7 +120,7 @@ def _figure(image: np.ndarray, caption: str) -> str:
 
 
 def _pictures(scenes: Mapping[str, xr.DataArray]) -> str:
-    figures = []
+    figures = {}
     limits = None
     shape = None
     for name in ("result", "hsi", "reference", "msi"):
@@ -133,12 +133,11 @@ def _pictures(scenes: Mapping[str, xr.DataArray]) -> str:
         image = to_bytes(values, own if name == "msi" else limits)
         if shape is not None and image.shape[1] < shape[0]:
             image = enlarge(image, (shape[0], max(1, round(image.shape[2] * shape[0] / image.shape[1]))))
-        figures.append((name, _figure(image, TITLES[name])))
-    order = {"hsi": 0, "msi": 1, "result": 2, "reference": 3}
-    figures.sort(key=lambda item: order[item[0]])
+        figures[name] = _figure(image, TITLES[name])
+    shown = [figures[name] for name in TITLES if name in figures]
     if "reference" in scenes:
-        figures.append(("error", _error_picture(scenes["result"], scenes["reference"])))
-    return f'<div class="row">{"".join(text for _, text in figures)}</div>'
+        shown.append(_error_picture(scenes["result"], scenes["reference"]))
+    return f'<div class="row">{"".join(shown)}</div>'
 
 
 def _error_picture(result: xr.DataArray, reference: xr.DataArray) -> str:
@@ -151,13 +150,12 @@ def _error_picture(result: xr.DataArray, reference: xr.DataArray) -> str:
     return _figure(heat(error, top), f"Error over the three bands shown, black 0 to pale {top:.3g}")
 
 
-def _spectra(scenes: Mapping[str, xr.DataArray], count: int = 4) -> str:
+def _spectra(scenes: Mapping[str, xr.DataArray]) -> str:
     """Charts of the spectra at well-spread pixels of the result, beside the other images' at the same place."""
     result = scenes["result"]
     height, width = result.shape[1:]
-    places = [(0.25, 0.25), (0.25, 0.75), (0.6, 0.4), (0.75, 0.75)][:count]
     charts = []
-    for fy, fx in places:
+    for fy, fx in (0.25, 0.25), (0.25, 0.75), (0.6, 0.4), (0.75, 0.75):
         y, x = int(fy * (height - 1)), int(fx * (width - 1))
         at = {"x": float(result["x"].values[x]), "y": float(result["y"].values[y])}
         lines = {"result": np.where(result["good"].values, result.isel(y=y, x=x).values, np.nan)}

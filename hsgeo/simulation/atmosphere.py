@@ -22,10 +22,14 @@ _GASES = np.array(
 
 def transmission(wavelength: np.ndarray) -> np.ndarray:
     """Two-way transmission of gases and of scattering at each wavelength (nm), 0 to 1."""
+    um = np.asarray(wavelength, dtype=np.float64) / 1000
+    return np.exp(-_gases(wavelength) - 0.7 * 0.0088 * um**-4.05 - 0.10 * um**-1.2)
+
+
+def _gases(wavelength: np.ndarray) -> np.ndarray:
+    """Optical depth of the gases along the path."""
     nm = np.asarray(wavelength, dtype=np.float64)[..., None]
-    gases = (_GASES[:, 2] * np.exp(-0.5 * ((nm - _GASES[:, 0]) / _GASES[:, 1]) ** 2)).sum(-1)
-    air = np.asarray(wavelength, dtype=np.float64) / 1000
-    return np.exp(-gases - 0.7 * 0.0088 * air**-4.05 - 0.10 * air**-1.2)
+    return (_GASES[:, 2] * np.exp(-0.5 * ((nm - _GASES[:, 0]) / _GASES[:, 1]) ** 2)).sum(-1)
 
 
 def sunlight(wavelength: np.ndarray) -> np.ndarray:
@@ -54,6 +58,4 @@ def hyperion_snr(wavelength: np.ndarray) -> np.ndarray:
     nodes = [(400, 60), (450, 120), (550, 161), (650, 150), (700, 145), (850, 110), (1025, 90), (1225, 110),
              (1575, 89), (1750, 70), (2125, 40), (2300, 30), (2400, 18), (2600, 8)]  # fmt: skip
     x, y = np.array(nodes, dtype=float).T
-    nm = np.asarray(wavelength, dtype=np.float64)
-    gases = transmission(nm) / np.exp(-0.7 * 0.0088 * (nm / 1000) ** -4.05 - 0.10 * (nm / 1000) ** -1.2)
-    return np.interp(nm, x, y) * np.maximum(gases, 0.01)
+    return np.interp(wavelength, x, y) * np.maximum(np.exp(-_gases(wavelength)), 0.01)

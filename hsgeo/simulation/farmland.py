@@ -97,7 +97,8 @@ def _sow(canvas: Canvas, parcel: np.ndarray, total: int, along: np.ndarray, acro
 
     share = cover[parcel] + patchiness[parcel] * canvas.noise(120 * canvas.scale, 3)
     middle = np.stack([np.bincount(parcel.ravel(), a.ravel(), total) for a in (along, across)])
-    middle = (middle / np.maximum(np.bincount(parcel.ravel(), minlength=total), 1)).astype(np.float32)
+    size = np.maximum(np.bincount(parcel.ravel(), minlength=total), 1)
+    middle = (middle / size).astype(np.float32)
     share += slope[0][parcel] * (along - middle[0][parcel]) + slope[1][parcel] * (across - middle[1][parcel])
     share += np.where(rows[parcel] < 1e8, 0.22, 0.0) * np.cos(2 * np.pi * across / rows[parcel])
     tramline = (np.mod(across + 7.0, 27.0) < 3.4) & (spacing[crop] == 0)[parcel]
@@ -106,9 +107,7 @@ def _sow(canvas: Canvas, parcel: np.ndarray, total: int, along: np.ndarray, acro
 
     # soils follow the ground more than the parcel, yet a parcel is one soil: read the map at its middle cell
     soil_map = canvas.noise(900 * canvas.scale, 2)
-    kind = np.bincount(parcel.ravel(), soil_map.ravel(), total) / np.maximum(
-        np.bincount(parcel.ravel(), minlength=total), 1
-    )
+    kind = np.bincount(parcel.ravel(), soil_map.ravel(), total) / size
     soil = canvas.codes(SOILS)[np.digitize(kind + rng.normal(0, 0.25, total), [-0.25, 0.85])]
     plant = np.where(crop == len(CROPS) - 1, soil, canvas.codes([c[0] or SOILS[0] for c in CROPS])[crop]).astype(
         np.uint8

@@ -22,7 +22,7 @@ from scipy.sparse import csr_matrix
 from hsgeo.errors import ParameterError
 from hsgeo.observation.psf import psf_from_mtf
 from hsgeo.scene.model import make_scene
-from hsgeo.sensors import Band, Sensor, load_sensor, response_at
+from hsgeo.sensors import Band, Sensor, load_sensor, mean_mtf, response_at
 
 from .atmosphere import radiance_terms
 from .instrument import hsi_noise_level, record_hsi, record_msi, storage_scale
@@ -165,8 +165,7 @@ def _groups(sensor: Sensor, spec: PairSpec) -> list[_Group]:
 
 def _mtf(bands: tuple[Band, ...]) -> float:
     """Mean MTF at Nyquist of a group's bands; 0.27 where no figure is published."""
-    known = [b.mtf for b in bands if b.mtf]
-    return float(np.mean(known)) if known else 0.27
+    return mean_mtf(bands) or 0.27
 
 
 def _band_coords(bands: tuple[Band, ...]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ linear mixture. Sources of the features are in `hsgeo.simulation.spectra`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -44,44 +44,25 @@ class Material:
     modes: np.ndarray
 
 
-def _leaf(chl: float, car: float, water: float, dry: float, bright: float, brown: float = 0.0) -> Callable:
+def _scattered(reflectance: Callable[..., np.ndarray], means: Sequence[float], spreads: Sequence[float]) -> Callable:
+    """Draws of `reflectance` whose parameters scatter log-normally about `means`."""
+
     def draw(v: np.ndarray) -> np.ndarray:
-        return sp.leaf_canopy(
-            chl * np.exp(0.22 * v[0]),
-            car * np.exp(0.2 * v[1]),
-            water * np.exp(0.16 * v[2]),
-            dry * np.exp(0.15 * v[3]),
-            bright * np.exp(0.09 * v[4]),
-            brown * np.exp(0.25 * v[5]),
-        )
+        return reflectance(*(m * np.exp(s * v[k]) for k, (m, s) in enumerate(zip(means, spreads, strict=True))))
 
     return draw
+
+
+def _leaf(chl: float, car: float, water: float, dry: float, bright: float, brown: float = 0.0) -> Callable:
+    return _scattered(sp.leaf_canopy, (chl, car, water, dry, bright, brown), (0.22, 0.2, 0.16, 0.15, 0.09, 0.25))
 
 
 def _soil(level: float, organic: float, iron: float, clays: float, lime: float = 0.0, moist: float = 0.004) -> Callable:
-    def draw(v: np.ndarray) -> np.ndarray:
-        return sp.soil(
-            level * np.exp(0.1 * v[0]),
-            organic * np.exp(0.2 * v[1]),
-            iron * np.exp(0.2 * v[2]),
-            clays * np.exp(0.2 * v[3]),
-            lime * np.exp(0.2 * v[4]),
-            moist * np.exp(0.5 * v[5]),
-        )
-
-    return draw
+    return _scattered(sp.soil, (level, organic, iron, clays, lime, moist), (0.1, 0.2, 0.2, 0.2, 0.2, 0.5))
 
 
 def _water(sediment: float, algae: float, cdom: float, glint: float) -> Callable:
-    def draw(v: np.ndarray) -> np.ndarray:
-        return sp.water_body(
-            sediment * np.exp(0.2 * v[0]),
-            algae * np.exp(0.3 * v[1]),
-            cdom * np.exp(0.2 * v[2]),
-            glint * np.exp(0.2 * v[3]),
-        )
-
-    return draw
+    return _scattered(sp.water_body, (sediment, algae, cdom, glint), (0.2, 0.3, 0.2, 0.2))
 
 
 def _built(nodes: tuple[tuple[float, float], ...], depth: np.ndarray | float = 0.0, spread: float = 0.12) -> Callable:
@@ -121,7 +102,7 @@ def _turf(v: np.ndarray) -> np.ndarray:
 
 def _recipes() -> dict[str, tuple[str, Callable]]:
     """name -> (kind, function of six standard normal numbers that returns one spectrum)."""
-    plastic, ch = sp.hydrocarbons(), sp.hydrocarbons()
+    oil = sp.hydrocarbons()
     return {
         "deciduous forest": ("vegetation", _leaf(5.5, 0.9, 0.075, 0.16, 0.72)),
         "conifer forest": ("vegetation", _leaf(6.5, 1.0, 0.085, 0.26, 0.42)),
@@ -148,7 +129,7 @@ def _recipes() -> dict[str, tuple[str, Callable]]:
         ),
         "turbid river water": ("water", _water(0.34, 0.12, 1.5, 0.006)),
         "lake water": ("water", _water(0.03, 0.2, 0.5, 0.004)),
-        "asphalt": ("built", _built(((350, 0.055), (500, 0.075), (800, 0.1), (1600, 0.14), (2500, 0.135)), 0.04 * ch)),
+        "asphalt": ("built", _built(((350, 0.055), (500, 0.075), (800, 0.1), (1600, 0.14), (2500, 0.135)), 0.04 * oil)),
         "concrete": (
             "built",
             _built(
@@ -169,34 +150,32 @@ def _recipes() -> dict[str, tuple[str, Callable]]:
                 ((350, 0.075), (600, 0.09), (1200, 0.105), (2500, 0.12)), 0.1 * sp.clay() + 0.08 * sp.bell(1000, 140)
             ),
         ),
-        "bitumen roof": ("built", _built(((350, 0.042), (800, 0.055), (1600, 0.08), (2500, 0.085)), 0.08 * ch)),
+        "bitumen roof": ("built", _built(((350, 0.042), (800, 0.055), (1600, 0.08), (2500, 0.085)), 0.08 * oil)),
         "metal roof": (
             "built",
             _built(((350, 0.3), (600, 0.4), (1000, 0.37), (1400, 0.46), (2500, 0.52)), 0.12 * sp.bell(1020, 110)),
         ),
         "white membrane roof": (
             "built",
-            _built(
-                ((350, 0.12), (400, 0.45), (450, 0.74), (900, 0.76), (1600, 0.66), (2500, 0.36)), 0.22 * plastic, 0.06
-            ),
+            _built(((350, 0.12), (400, 0.45), (450, 0.74), (900, 0.76), (1600, 0.66), (2500, 0.36)), 0.22 * oil, 0.06),
         ),
         "blue sheet roof": (
             "built",
             _built(
                 ((350, 0.12), (460, 0.3), (520, 0.2), (600, 0.08), (750, 0.1), (900, 0.34), (1600, 0.42), (2500, 0.25)),
-                0.12 * plastic,
+                0.12 * oil,
             ),
         ),
         "plastic film": (
             "built",
-            _built(((350, 0.28), (500, 0.42), (900, 0.5), (1600, 0.46), (2500, 0.3)), 0.5 * plastic, 0.1),
+            _built(((350, 0.28), (500, 0.42), (900, 0.5), (1600, 0.46), (2500, 0.3)), 0.5 * oil, 0.1),
         ),
         "artificial turf": ("built", _turf),
         "solar panel": (
             "built",
             _built(
                 ((350, 0.05), (450, 0.055), (700, 0.035), (1000, 0.05), (1150, 0.16), (1700, 0.2), (2500, 0.12)),
-                0.08 * plastic,
+                0.08 * oil,
             ),
         ),
     }

@@ -205,7 +205,7 @@ class _Plan:
         else:
             self.data = reference.chunk({"band": -1, "y": self.side * ratio, "x": self.side * ratio}).data
 
-    def _tiles(self) -> Iterator[tuple[int, int, _Tile]]:
+    def _tiles(self) -> Iterator[tuple[int, _Tile]]:
         height, width = self.coarse_shape
         for row in range(ceil(height / self.side)):
             for column in range(ceil(width / self.side)):
@@ -216,7 +216,7 @@ class _Plan:
                     self._matrix(0, coarse.y0, coarse.y1),
                     self._matrix(1, coarse.x0, coarse.x1),
                 )
-                yield row, column, _Tile(coarse, coarse.scale(self.ratio), Window(y0, y1, x0, x1), rows, columns)
+                yield row, _Tile(coarse, coarse.scale(self.ratio), Window(y0, y1, x0, x1), rows, columns)
 
     def _matrix(self, axis: int, begin: int, end: int) -> tuple[int, int, np.ndarray]:
         """Fine range that coarse pixels begin:end see along an axis, and the weights (end - begin, range)."""
@@ -233,7 +233,7 @@ class _Plan:
     def images(self, which: str, sigma: float, seed: int) -> da.Array:
         """The hyperspectral ("hsi") or multispectral ("msi") image, lazily."""
         grid: dict[int, list[da.Array]] = {}
-        for row, _, tile in self._tiles():
+        for row, tile in self._tiles():
             make, window, count = self._task(which, tile)
             value = delayed(_with_noise)(
                 make, window, sigma, seed, which == "msi", self.good if which == "hsi" else None
@@ -250,7 +250,7 @@ class _Plan:
     def powers(self) -> tuple[float, float]:
         """Mean squares of the valid values of both images, bad bands left out, by one pass over the scene."""
         sums = []
-        for _, _, tile in self._tiles():
+        for _, tile in self._tiles():
             inner = tile.fine.within(tile.reach)
             sums.append(
                 delayed(_squares)(self._cut(tile.reach), tile.rows, tile.columns, self.response, inner, self.good)

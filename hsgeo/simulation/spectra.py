@@ -161,14 +161,12 @@ def soil(
     return level * rise * end * np.exp(-depth - lime * carbonate() - moisture * np.minimum(water_absorption(), 60.0))
 
 
-def water_body(
-    sediment: float, chlorophyll: float, cdom: float, glint: float, backscatter_slope: float = 0.7
-) -> np.ndarray:
+def water_body(sediment: float, chlorophyll: float, cdom: float, glint: float) -> np.ndarray:
     """Optically deep water: 0.3 * b / (a + b), the sky's glint added.
 
     Absorption a (1/m): pure water, dissolved organic matter (440 nm, slope 0.016 per nm) and algae; backscattering
-    b (1/m) of suspended sediment falls with wavelength to the power `backscatter_slope`.
+    b (1/m) of suspended sediment falls with wavelength to the power 0.7.
     """
     absorption = 100 * water_absorption() + cdom * np.exp(-0.016 * (GRID - 440)) + chlorophyll * pigments()
-    scatter = sediment * (550 / GRID) ** backscatter_slope + 0.0011 * (550 / GRID) ** 4.3
+    scatter = sediment * (550 / GRID) ** 0.7 + 0.0011 * (550 / GRID) ** 4.3
     return 0.3 * scatter / (absorption + scatter) + glint

@@ -13,17 +13,14 @@ HALLS = ("white membrane roof", "metal roof", "bitumen roof", "blue sheet roof",
 def draw_town(canvas: Canvas, centre: tuple[float, float], angle: float) -> np.ndarray:
     """Build a town around `centre` (x, y in metres), its streets turned by `angle`; returns where it stands (bool)."""
     g, rng = canvas.scale, canvas.rng
-    u, v = canvas.turned(angle)
-    cu = np.cos(angle) * centre[0] + np.sin(angle) * centre[1]
-    cv = np.cos(angle) * centre[1] - np.sin(angle) * centre[0]
-    bend = canvas.noise(900 * g)
-    u, v = u - cu + 9 * bend, v - cv + 14 * canvas.noise(1100 * g)
+    u, v = _local(canvas, centre, angle)
+    u, v = u + 9 * canvas.noise(900 * g), v + 14 * canvas.noise(1100 * g)
     radius = np.hypot(u / 1.25, v) / (380 * g) + 0.16 * canvas.noise(260 * g, 2)
     works = (u > 330 * g) & (u < 760 * g) & (np.abs(v + 40 * g) < 190 * g)
     homes = (radius < 1) & ~works
     _homes(canvas, homes, radius, u, v)
     _works(canvas, works, u, v)
-    _sports(canvas, homes | works, u + 250 * g, v - 330 * g, rng.uniform(0, 0.3))
+    _sports(canvas, u + 250 * g, v - 330 * g, rng.uniform(0, 0.3))
     return homes | works
 
 
@@ -93,7 +90,7 @@ def _works(canvas: Canvas, works: np.ndarray, u: np.ndarray, v: np.ndarray) -> N
     canvas.paint(green, "meadow", "deciduous forest", 0.4)
 
 
-def _sports(canvas: Canvas, town: np.ndarray, u: np.ndarray, v: np.ndarray, turn: float) -> None:
+def _sports(canvas: Canvas, u: np.ndarray, v: np.ndarray, turn: float) -> None:
     g = max(canvas.scale, 0.6)
     u, v = np.cos(turn) * u + np.sin(turn) * v, np.cos(turn) * v - np.sin(turn) * u
     # distance to the straight of a running track
