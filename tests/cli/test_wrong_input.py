@@ -185,6 +185,17 @@ def test_unknown_format_parameter_and_values(inside, capfd):
     refused(["assess", "hsi.tif"], capfd, "--reference")
 
 
+def test_creation_options(inside, capfd):
+    refused(["fuse", "hsi.tif", "msi.tif", "--co", "COMPRES=ZSTD"], capfd, "COMPRES=ZSTD", "did you mean COMPRESS")
+    refused(["fuse", "hsi.tif", "msi.tif", "--co", "COMPRESS=ZTSD"], capfd, "COMPRESS=ZTSD", "did you mean ZSTD")
+    refused(["fuse", "hsi.tif", "msi.tif", "--co", "COMPRESS=JPEG"], capfd, "JPEG", "int16")
+    refused(["fuse", "hsi.tif", "msi.tif", "-o", "a.tif", "--cog", "--co", "BLOCKXSIZE=256"], capfd, "BLOCKSIZE")
+    refused(["convert", "hsi.tif", "-o", "a.img", "--co", "COMPRESS=ZSTD"], capfd, "ENVI", "INTERLEAVE")
+    refused(["convert", "hsi.tif", "-o", "a.zarr", "--co", "CHUNKS=64"], capfd, "CHUNK")
+    refused(["simulate", "hsi.tif", "-o", "folder", "--ratio", "2", "--co", "FROB=1"], capfd, "FROB")
+    assert not Path("folder").exists()
+
+
 def test_wrong_usage_is_exit_code_2(capfd):
     for arguments in (["fuse"], ["fuse", "a.tif"], ["frob"], ["info", "--frob"]):
         assert run(arguments) == 2
