@@ -15,7 +15,7 @@ def demo(
     *,
     output: Annotated[str, typer.Option("-o", "--output", help="Folder for everything.")] = "hsgeo_demo",
     size: Annotated[int, typer.Option("--size", min=12, max=2000, help="HSI pixels on a side.")] = 84,
-    method: Annotated[str, typer.Option("--method", help="subspace, gsa, bicubic.")] = "subspace",
+    method: o.FusionMethod = "subspace",
     seed: o.Seed = 0,
     device: o.Device = "auto",
     overwrite: o.Overwrite = False,

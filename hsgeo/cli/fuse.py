@@ -18,7 +18,7 @@ def fuse(
     ],
     *,
     output: o.Output = None,
-    method: Annotated[str, typer.Option("--method", help="subspace, gsa, bicubic.")] = "subspace",
+    method: o.FusionMethod = "subspace",
     gsd: Annotated[
         float | None, typer.Option("--gsd", help="Pixel size wanted, in metres [default: near the MSI's].")
     ] = None,
