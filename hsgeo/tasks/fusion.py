@@ -105,12 +105,17 @@ class FusionJob:
         given: Mapping[str, Any] | None = None,
         progress: Any = None,
     ):
+        from hsgeo.engine.cluster import check_scheduler
+        from hsgeo.engine.devices import check_device
         from hsgeo.engine.progress import NullProgress
         from hsgeo.methods.base import get_method
 
         require_scene(hsi, "hsi")
         require_scene(msi, "msi")
         self.run = run or RunOptions()
+        check_device(self.run.device)
+        if self.run.scheduler is not None:
+            check_scheduler(self.run.scheduler)
         self.progress = progress if progress is not None else NullProgress()
         self.notes: list[str] = []
         self.inputs = [str(path_of(hsi)), str(path_of(msi))]
@@ -196,11 +201,8 @@ class FusionJob:
 
     def plan(self, output: str | os.PathLike[str], write: WriteOptions | None = None) -> dict[str, Any]:
         """What a run would do, without fitting or writing: grid, bands, tiles, memory, size on disk."""
-        from hsgeo.engine.devices import check_device
-
         write = write or WriteOptions()
         self.params()
-        check_device(self.run.device)
         self._refuse_inputs([Path(output)])
         if Path(output).exists() and not write.overwrite:
             self.notes.append(f"{output} exists: the run needs --overwrite or another output.")
@@ -281,8 +283,6 @@ class FusionJob:
         dict
             What was estimated and measured; see ``hsgeo fuse --json``.
         """
-        from hsgeo.engine.cluster import check_scheduler
-        from hsgeo.engine.devices import check_device
         from hsgeo.engine.run import run
         from hsgeo.scene.provenance import provenance_record
 
@@ -291,9 +291,6 @@ class FusionJob:
         outputs = FusionOutputs(output, uncertainty, flags, write, code, bands)
         self._refuse_inputs(outputs.targets.values())
         outputs.check()
-        check_device(self.run.device)
-        if self.run.scheduler is not None:
-            check_scheduler(self.run.scheduler)
         if uncertainty is not None and "uncertainty" in self.method.Params.model_fields:
             self.values["uncertainty"] = True
         model = self.model

@@ -58,14 +58,13 @@ def test_convert_and_simulate_refuse_them_before_they_open_anything(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_scheduler_out_of_reach_is_told_before_the_fit(pair, tmp_path, monkeypatch):
+def test_a_scheduler_out_of_reach_is_told_before_anything_is_opened(tmp_path, monkeypatch):
     monkeypatch.setattr(cluster, "REACH_TIMEOUT", 0.3)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         where = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
-        job = Unfitted(*pair, BICUBIC, run=RunOptions(scheduler=where))
         with pytest.raises(ParameterError, match="no dask scheduler answers"):
-            job.write(tmp_path / "out.tif")
+            FusionJob(tmp_path / "missing.tif", tmp_path / "missing.tif", run=RunOptions(scheduler=where))
 
 
 def test_outputs_need_different_paths(pair, tmp_path):
