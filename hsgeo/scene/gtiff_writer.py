@@ -7,8 +7,10 @@ length is reserved in the source, and the other domains take its place in the fi
 
 from __future__ import annotations
 
+import math
 import mmap
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
@@ -18,7 +20,7 @@ import numpy as np
 from hsgeo.errors import HsgeoError, ParameterError
 
 from .metadata import UNIT_BYTES, Metadata, unit_side
-from .overviews import LARGEST, Overviews, block_side
+from .overviews import LARGEST, SMALLEST, Overviews, block_side
 from .staging import require_space
 from .tiff_blocks import check_blocks
 from .window import Window
@@ -71,11 +73,12 @@ class GeoTiffSink:
         self.options = {k.upper(): str(v) for k, v in creation.items()}
         check_compression(self.options.get("COMPRESS", "NONE"))
         self.overviews = overviews and max(meta.shape[1:]) > SMALL
-        # a third more with overviews, of which one lies there twice for a while; a COG and its source
-        self.needed = meta.nbytes * (19 if self.overviews else 12) * (2 if cog else 1) // 12
+        # a third more with overviews, the first of which lies there twice for a while; a COG and its source
+        twelfths = (32 if cog else 19) if self.overviews else (24 if cog else 12)
+        self.needed = meta.nbytes * twelfths // 12
         options = cog_source_options(meta, self.options) if cog else creation_options(meta, self.options)
         by_pixel = cog or options["INTERLEAVE"].upper() == "PIXEL"
-        pixel_block = meta.count * int(options.get("BLOCKXSIZE", 1)) ** 2 * meta.dtype.itemsize
+        pixel_block = meta.count * int(options.get("BLOCKXSIZE", LARGEST)) ** 2 * meta.dtype.itemsize
         cache = max(CACHE_BYTES, 4 * pixel_block if by_pixel else 0)
         self._env = rasterio.Env(GDAL_CACHEMAX=cache, GDAL_NUM_THREADS="ALL_CPUS", **overview_config(options))
         self._env.__enter__()
@@ -135,16 +138,14 @@ class GeoTiffSink:
 
     def close(self) -> None:
         """Let go of everything; for a write that failed."""
-        dataset, self._dataset = self._dataset, None
-        try:
-            if self._levels is not None:
-                self._levels.close()
-            if dataset is not None and not dataset.closed:
-                dataset.close()
-        finally:
-            env, self._env = self._env, None
+        env, self._env = self._env, None
+        with ExitStack() as stack:
             if env is not None:
-                env.__exit__(None, None, None)
+                stack.callback(env.__exit__, None, None, None)
+            if self._levels is not None:
+                stack.callback(self._levels.close)
+            if self._dataset is not None and not self._dataset.closed:
+                stack.callback(self._dataset.close)
 
     def levels(self) -> list[int]:
         """Decimations of the overviews."""
@@ -335,5 +336,7 @@ def unit(meta: Metadata, rows: int, cols: int) -> tuple[int, int]:
     if cols < meta.shape[2]:
         side = unit_side(meta)
         return rows * max(1, side // rows), cols * max(1, side // cols)
-    lines = UNIT_BYTES // (meta.count * cols * max(4, meta.dtype.itemsize))
-    return rows * max(1, min(lines, 512) // rows), cols
+    lines = min(512, UNIT_BYTES // (meta.count * cols * max(4, meta.dtype.itemsize)))
+    step = math.lcm(rows, 2 * SMALLEST)  # whole blocks of overviews too, if memory allows
+    step = step if step <= lines else rows
+    return step * max(1, lines // step), cols

@@ -31,7 +31,7 @@ def block_side(meta: Metadata, unit: tuple[int, int], most: int = LARGEST) -> in
     if meta.dtype.kind in "iu" and meta.dtype.itemsize > 4:
         return None
     starts = [step for step, size in zip(unit, meta.shape[1:], strict=True) if step < size]
-    sides = range(max(min(most, LARGEST), SMALLEST), SMALLEST - 1, -16)
+    sides = range(max(min(most // 16 * 16, LARGEST), SMALLEST), SMALLEST - 1, -16)
     return next((side for side in sides if all(step % (2 * side) == 0 for step in starts)), None)
 
 
@@ -87,7 +87,7 @@ class Overviews:
         ParameterError
             The raster is no BigTIFF and would pass 4 GiB.
         """
-        if nodata is not None and self._level.nodata != nodata:
+        if nodata is not None and self.meta.nodata is None:
             self._level.nodata = nodata
         self.close()
         for number in range(1, self.count + 1):
