@@ -32,12 +32,26 @@ def test_the_calibrated_variance_is_nearer_to_the_errors():
     assert (calibrated.calibration >= LIMITS[0]).all() and (calibrated.calibration <= LIMITS[1]).all()
 
 
+def test_where_the_hsi_is_alone_the_errors_are_measured_apart():
+    """A response that is a band off makes errors where both images are used, and none where the HSI is alone."""
+    c = make_case(shape=(32, 32), ratio=4)
+    off = c.inputs(response=np.roll(c.response, 1, axis=1))
+    model = SubspaceFusion().fit(off, SubspaceParams(uncertainty=True))
+    both, hsi = model.calibration.mean(1)
+    assert both > 2 * hsi
+    c.pair.msi_values[0][:, 40:88, 40:88] = np.nan
+    result = fuse_tiles(model, c.pair)
+    alone = result.flags == 1
+    error, said = (np.sqrt(v[:, alone].mean()) for v in ((result.values - c.truth) ** 2, result.variance))
+    assert 0.5 < said / error < 1.5
+
+
 @pytest.mark.parametrize("ratios", [(1,), (1, 2)])
 def test_scenes_too_small_to_measure_take_the_usual_factor(ratios):
     windows = (((0.1, 0.2), (0.35, 0.2)), ((0.6, 0.2), (0.85, 0.2)))[: len(ratios)]
     c = make_case(shape=(8, 6), ratio=3, windows=windows, ratios=ratios)
     model = fit(c)
-    np.testing.assert_array_equal(model.calibration, USUAL)
+    np.testing.assert_array_equal(model.calibration[0], USUAL)
     assert (fuse_tiles(model, c.pair).variance > 0).all()
 
 

@@ -44,45 +44,47 @@ def calibrate(model: SubspaceModel, patches: Sequence[Any], seed: int = 0) -> No
     pairs = reduced(model, patches, np.random.default_rng(seed))
     count = sum(int(known.sum()) for _, _, known in pairs)
     if count < FEW:
-        model.calibration = np.full(len(model.noise), USUAL)
+        model.calibration = np.stack([np.full(len(model.noise), USUAL), np.ones(len(model.noise))])
         said = f"{USUAL:g} taken for all bands (too few pixels to measure one scale down)"
     else:
         model.calibration = _factors(model, pairs)
-        low, mid, high = np.percentile(model.calibration, [0, 50, 100])
+        low, mid, high = np.percentile(model.calibration[0], [0, 50, 100])
         said = f"{mid:.2f} (median; {low:.2f} to {high:.2f}), measured on {count} HSI pixels one scale down"
     share = float(np.sqrt(np.mean(model.lost / model.noise**2)))
     model.estimates["uncertainty"] = (
         f"the model's posterior standard deviation times {said}, and {share:.2g} of the noise for what leaves the "
         "subspace"
     )
-    model.estimates["uncertainty_factor"] = float(np.median(model.calibration))
+    model.estimates["uncertainty_factor"] = float(np.median(model.calibration[0]))
 
 
 def _factors(model: SubspaceModel, pairs: Sequence[tuple[Any, np.ndarray, np.ndarray]]) -> np.ndarray:
+    """Factors (2, B_model) for pixels that both images see and for those that the HSI alone sees."""
     low = copy(model)
     low.__post_init__()
     low.calibration, low.lost = None, np.zeros(len(model.noise))
     fit_prior(low, [patch for patch, _, _ in pairs])
     low.tabulate_variance()
     assert low.table is not None
-    p = len(model.mean)
-    moment, predicted, count = np.zeros((p, p)), np.zeros(len(model.noise)), 0
+    p, bands = len(model.mean), len(model.noise)
+    moments, predicted, count = np.zeros((2, p, p)), np.zeros((2, bands)), 0
     for patch, truth, known in pairs:
         case = PatchCase(low, patch)
         own = low.operators(case.frame.shape)
-        detail, weights = own.detail(case.data, low.energy)
-        prior = own.tensor(low.calm(case.frame.take(case.coarse, low.scale)))
         rows, columns = case.frame.cut(case.frame.outer)
-        fused = (own.upsample(prior) + detail)[:, rows, columns].double().numpy()
-        error = (fused - truth)[:, known]
-        moment += error @ error.T
-        flags = np.zeros(known.shape, np.uint8)
-        predicted += low.table.over(weights[:, rows, columns], (0, 0), flags)[:, known].sum(1, dtype=np.float64)
+        interpolated = own.upsample(own.tensor(low.calm(case.frame.take(case.coarse, low.scale))))
+        detail, weights = own.detail(case.data, low.energy)
+        for i, found in enumerate((detail, own.alone(case.data))):
+            error = ((interpolated + found)[:, rows, columns].double().numpy() - truth)[:, known]
+            moments[i] += error @ error.T
+            flags = np.full(known.shape, i, np.uint8)
+            variance = low.table.over(weights[:, rows, columns], (0, 0), flags)
+            predicted[i] += variance[:, known].sum(1, dtype=np.float64)
         count += int(known.sum())
     # the HSI's own noise is white of variance 1 in the coefficients
-    real = np.einsum("bp,pq,bq->b", model.basis, moment / count - np.eye(p), model.basis)
+    real = np.einsum("bp,ipq,bq->ib", model.basis, moments / count - np.eye(p), model.basis)
     predicted /= count
-    overall = max(real.sum(), 0.0) / predicted.sum()
+    overall = np.maximum(real.sum(1, keepdims=True), 0.0) / predicted.sum(1, keepdims=True)
     squares = np.clip(real / predicted, overall / 4, overall * 4)
     return np.clip(np.sqrt(squares), *LIMITS)
 

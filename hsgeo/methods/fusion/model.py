@@ -51,9 +51,10 @@ class SubspaceModel(FittedModel):
         Variance of what the subspace leaves out, beyond the noise.
     observation : Observation
         Of the bands of the model.
-    calibration : array (B_model,), optional
-        Factors of the model's standard deviations that bring them to the errors measured one scale down; see
-        `hsgeo.methods.fusion.calibration`. None: the variance is the raw one, exact under the model.
+    calibration : array (2, B_model), optional
+        Factors of the model's standard deviations, where both images have data and where the HSI alone has, that bring
+        them to the errors measured one scale down; see `hsgeo.methods.fusion.calibration`. None: the variance is the
+        raw one, exact under the model.
     """
 
     model_bands: np.ndarray
@@ -169,8 +170,8 @@ class SubspaceModel(FittedModel):
 
     def tabulate_variance(self) -> None:
         """Compute the posterior variance, once for all tiles: raw, or with the calibration where there is one."""
-        basis = self.basis if self.calibration is None else self.calibration[:, None] * self.basis
-        self.table = VarianceTable.of(self.sensors, self.covariance, self.spectrum, self.spread, basis, self.lost)
+        table = VarianceTable.of(self.sensors, self.covariance, self.spectrum, self.spread, self.basis)
+        self.table = table.scaled(1.0 if self.calibration is None else self.calibration, self.lost)
 
     def _variance(self, weights: torch.Tensor, core: Window, flags: np.ndarray) -> np.ndarray:
         """Posterior variance (B, H, W) over the core; NaN in bands that are not of the model and without data."""

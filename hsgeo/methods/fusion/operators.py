@@ -91,3 +91,9 @@ class TileOperators:
             if level != 1.0 and bool(weight.any()):
                 total.addcmul_(weight, solver.field(solver.solve(evidence, level)))
         return mix(solver.basis, total), weights
+
+    def alone(self, data: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Posterior mean of the detail (p, H, W) at the prior's own variance, from the last sensor's data only."""
+        solver = self.solver
+        evidence = solver.take([*(torch.zeros_like(d) for d in data[:-1]), data[-1]], alone=True)
+        return mix(solver.basis, solver.field(solver.solve(evidence, alone=True)))

@@ -66,14 +66,13 @@ class VarianceTable:
         spectrum: FallingSpectrum,
         spread: np.ndarray,
         basis: np.ndarray,
-        lost: np.ndarray,
     ) -> VarianceTable:
-        """From the fitted model: `spread` (p, p) of the scene's coefficients, `basis` (B, p), `lost` (B,)."""
+        """From the fitted model: `spread` (p, p) of the scene's coefficients, `basis` (B, p)."""
         side = round_up(DOMAIN * sensors[-1].ratio, lcm(*(s.ratio for s in sensors)))
         solver = ClosedForm((side, side), sensors, covariance, spectrum)
 
         def bands(matrix: np.ndarray) -> np.ndarray:
-            return np.maximum(np.einsum("bp,...pq,bq->...b", basis, matrix, basis, optimize=True), 0) + lost
+            return np.maximum(np.einsum("bp,...pq,bq->...b", basis, matrix, basis, optimize=True), 0)
 
         gram = sum((s.matrix.T @ s.matrix for s in sensors[:-1]), np.zeros_like(spread))
         return cls(
@@ -81,6 +80,15 @@ class VarianceTable:
             bands(posterior_covariance(solver, alone=True)),
             bands(np.linalg.inv(np.linalg.inv(spread) + gram)),
         )
+
+    def scaled(self, factors: np.ndarray | float, lost: np.ndarray) -> VarianceTable:
+        """With standard deviations `factors` (2, B) times as large, and the variance `lost` (B,) on top.
+
+        The factors are those of pixels that both images see and of those that the HSI alone sees; what the MSI alone
+        sees varies as the scene does, which is measured anyway.
+        """
+        both, hsi = np.broadcast_to(factors, (2, *lost.shape)) ** 2
+        return VarianceTable(self.levels * both + lost, self.hsi_only * hsi + lost, self.msi_only + lost)
 
     def over(self, weights: torch.Tensor, origin: tuple[int, int], flags: np.ndarray) -> np.ndarray:
         """Variance (B, H, W) of pixels whose first lies at `origin` of the fine grid; weights (levels, H, W)."""
