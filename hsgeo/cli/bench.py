@@ -10,7 +10,7 @@ import typer
 from hsgeo.cli import options as o
 from hsgeo.cli.printing import print_json
 
-group = typer.Typer(help="Measure speed and memory, or accuracy beside published figures.", no_args_is_help=True)
+group = typer.Typer(help="Measure speed and memory, or accuracy beside other methods.", no_args_is_help=True)
 
 
 @group.command()
@@ -73,7 +73,8 @@ def fusion(
     rows: list[dict[str, Any]] = []
     if not json:
         typer.echo(
-            f"{'scene':<15}{'method':<32}{'known':<13}{'PSNR dB':>8}{'SAM deg':>9}{'ERGAS':>8}{'SSIM':>8}{'s':>7}"
+            f"{'scene':<15}{'method':<30}{'known':<15}{'shift y, x':<14}"
+            f"{'PSNR dB':>8}{'SAM deg':>9}{'ERGAS':>8}{'SSIM':>8}{'s':>7}"
         )
     for row in bench_fusion(folder, methods=methods.split(","), scene=scene, quick=quick):
         rows.append(row)
@@ -83,6 +84,22 @@ def fusion(
             text = "".join(
                 " " * int(f.split(".")[0]) if v is None else format(v, f) for v, f in zip(cells, formats, strict=True)
             )
-            typer.echo(f"{row['scene']:<15}{row['method']:<32}{row['known']:<13}{text}")
+            typer.echo(f"{row['scene']:<15}{row['method']:<30}{row['known']:<15}{_shift(row):<14}{text}")
     if json:
         print_json({"rows": rows})
+        return
+    typer.echo("shift: found between the images, in fine pixels, and taken out; (in brackets): found, not taken out")
+    if any(row["known"] == "reference run" for row in rows):
+        typer.echo(
+            "reference run: other methods' code, run by this project on the same pair as it lies; "
+            "like stands beside like where the shift is off"
+        )
+
+
+def _shift(row: dict[str, Any]) -> str:
+    """The shift of a row: "off" where it was not looked for."""
+    found = row.get("shift")
+    if found is None:
+        return "off"
+    text = f"{found['dy']:+.2f}, {found['dx']:+.2f}"
+    return text if found["applied"] else f"({text})"
