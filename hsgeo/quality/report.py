@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 import os
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -33,6 +34,8 @@ MEANINGS = {
     "msi_rmse": ("RMSE of the degraded result to the MSI", "MSI units", "about the MSI's noise"),
 }
 COLOURS = {"result": "#1b6ca8", "reference": "#2f9e44", "hsi": "#c92a2a", "rmse": "#1b6ca8"}
+#: size of the charts' type, pixels
+FONT = 11
 STYLE = """body{font:15px/1.5 system-ui,sans-serif;color:#222;max-width:70em;margin:2em auto;padding:0 1em}
 h1{font-size:1.5em}h2{font-size:1.15em;margin-top:2em}table{border-collapse:collapse}
 td,th{padding:.25em .9em .25em 0;text-align:left;border-bottom:1px solid #ddd}td.n{text-align:right;
@@ -168,6 +171,28 @@ def _spectra(scenes: Mapping[str, xr.DataArray]) -> str:
     return f'<div class="row">{"".join(charts)}</div>'
 
 
+def tick_labels(values: np.ndarray) -> list[str]:
+    """Plain numbers whose digits tell neighbouring ticks apart; powers of ten beyond 99999 and below 0.001.
+
+    Parameters
+    ----------
+    values : array (n,)
+        Increasing, evenly spaced.
+    """
+    step, largest = float(np.diff(values).min()), float(np.abs(values).max())
+    if not 1e-3 <= largest < 99999.5:
+        return [f"{value:.2e}" if value else "0" for value in values]
+    decimals = min(max(0, 1 - math.floor(math.log10(step))), 6)
+    if largest >= 100:
+        decimals = min(decimals, 1 if step < 1 else 0)
+    return [f"{value:.{decimals}f}" if value else "0" for value in values]
+
+
+def text_width(text: str) -> float:
+    """Pixels that a number takes at most in the charts' type, whose digits are 0.64 of its size wide or narrower."""
+    return 0.65 * FONT * len(text)
+
+
 def line_chart(x: np.ndarray, lines: Mapping[str, np.ndarray], title: str, size: tuple[int, int] = (900, 260)) -> str:
     """An SVG of one or more lines over wavelength (or band number where wavelengths are unknown)."""
     width, height = size
@@ -179,7 +204,10 @@ def line_chart(x: np.ndarray, lines: Mapping[str, np.ndarray], title: str, size:
         return "<p>No valid pixel there.</p>"
     low, high = min(0.0, float(stacked.min())), float(stacked.max())
     high = high if high > low else low + 1
-    left, right, top, bottom = 56, width - 8, 26, height - 34
+    ticks = np.linspace(low, high, 4)
+    labels = tick_labels(ticks)
+    left = max(40, math.ceil(max(map(text_width, labels))) + 10)
+    right, top, bottom = width - 8, 26, height - 34
 
     def place(xs: np.ndarray, ys: np.ndarray) -> np.ndarray:
         span = (x.max() - x.min()) or 1
@@ -188,10 +216,10 @@ def line_chart(x: np.ndarray, lines: Mapping[str, np.ndarray], title: str, size:
         )
 
     marks = []
-    for value in np.linspace(low, high, 4):
+    for value, said in zip(ticks, labels, strict=True):
         yy = place(x[:1], np.array([value]))[0, 1]
         marks.append(f'<line x1="{left}" x2="{right}" y1="{yy:.1f}" y2="{yy:.1f}" stroke="#ddd"/>')
-        marks.append(f'<text x="{left - 6}" y="{yy + 4:.1f}" text-anchor="end">{value:.3g}</text>')
+        marks.append(f'<text x="{left - 6}" y="{yy + 4:.1f}" text-anchor="end">{said}</text>')
     for i, value in enumerate(np.linspace(x.min(), x.max(), 5)):
         xx, anchor = place(np.array([value]), np.array([low]))[0, 0], ("middle", "end")[i == 4]
         marks.append(f'<text x="{xx:.1f}" y="{bottom + 16}" text-anchor="{anchor}">{value:.0f}</text>')
@@ -205,7 +233,7 @@ def line_chart(x: np.ndarray, lines: Mapping[str, np.ndarray], title: str, size:
     unit = "nm" if known else "band"
     marks.append(f'<text x="{right}" y="{height - 4}" text-anchor="end">{unit}</text>')
     marks.append(f'<text x="{left}" y="14">{escape(title)}</text>')
-    style = 'font-size="11" font-family="system-ui,sans-serif" fill="#333"'
+    style = f'font-size="{FONT}" font-family="system-ui,sans-serif" fill="#333"'
     return f'<svg viewBox="0 0 {width} {height}" width="{width}" role="img" {style}>{"".join(marks)}</svg>'
 
 
