@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from hsgeo.errors import ParameterError
+from hsgeo.errors import InputError, ParameterError
 
 from .blend import PatchGrid
 from .devices import check_device, cuda_count, gpus_for, pick_device, visible_gpus
@@ -86,7 +86,8 @@ def run(
     plan : TilePlan
     outputs : mapping of name to Output
     store : path
-        Folder of the working store, beside the output. It stays when the run ends, however it ends.
+        Folder of the working store, beside the output. It stays when the run ends, however it ends, unless the run was
+        refused (an InputError) before any block was finished.
     identity : mapping
         What makes this run another than the next, as JSON: inputs and parameters.
     resume : bool
@@ -158,7 +159,9 @@ def run(
             report.release = place.release
         else:
             place.release()
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, InputError):  # refused, not interrupted
+            place.discard_if_empty()
         place.release()
         raise
     finally:

@@ -124,6 +124,9 @@ class Store:
             self._remove()
             self._create(text)
         except OSError as error:
+            if self._lock is not None:
+                self.discard_if_empty()
+                self.release()
             raise _write_error(self.path, error) from error
         return notes
 
@@ -149,6 +152,11 @@ class Store:
         if self._lock is not None:
             self._lock.close()
             self._lock = None
+
+    def discard_if_empty(self) -> None:
+        """Remove the store, which this run holds, where it keeps no finished block."""
+        if not any((self.path / "blocks").glob("*")):
+            shutil.rmtree(self.path, ignore_errors=True)
 
     def _remove(self) -> None:
         if not self.path.exists():

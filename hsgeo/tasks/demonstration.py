@@ -60,6 +60,7 @@ def demo(
     from hsgeo.scene.provenance import provenance_record
     from hsgeo.simulation.generator import make_pair
 
+    (run or RunOptions()).check()
     progress = progress if progress is not None else NullProgress()
     folder = Path(output)
     paths = {name: folder / file for name, file in FILES.items()}

@@ -105,17 +105,13 @@ class FusionJob:
         given: Mapping[str, Any] | None = None,
         progress: Any = None,
     ):
-        from hsgeo.engine.cluster import check_scheduler
-        from hsgeo.engine.devices import check_device
         from hsgeo.engine.progress import NullProgress
         from hsgeo.methods.base import get_method
 
         require_scene(hsi, "hsi")
         require_scene(msi, "msi")
         self.run = run or RunOptions()
-        check_device(self.run.device)
-        if self.run.scheduler is not None:
-            check_scheduler(self.run.scheduler)
+        self.run.check()
         self.progress = progress if progress is not None else NullProgress()
         self.notes: list[str] = []
         self.inputs = [str(path_of(hsi)), str(path_of(msi))]

@@ -30,6 +30,23 @@ class RunOptions:
     progress: str = "none"
     seed: int = 0
 
+    def check(self) -> None:
+        """See that the scheduler answers or the device is here, before anything is opened.
+
+        Raises
+        ------
+        ParameterError
+            It names the option and the fix.
+        """
+        from hsgeo.engine.cluster import check_scheduler
+        from hsgeo.engine.devices import check_device, pick_device
+
+        named = check_device(self.device).startswith("cuda")
+        if self.scheduler is not None:
+            check_scheduler(self.scheduler)  # the devices are those of its workers
+        elif named:
+            pick_device(self.device)
+
 
 @dataclass(frozen=True)
 class WriteOptions:

@@ -214,6 +214,22 @@ def test_errors_of_the_work_come_through_with_the_block(tmp_path):
             go(tmp_path, hungry)
 
 
+@pytest.mark.parametrize("finished", [0, 2])
+def test_a_refused_run_leaves_a_store_only_where_it_holds_blocks(tmp_path, finished):
+    count = 0
+
+    def work(block, device):
+        nonlocal count
+        count += 1
+        if count > finished:
+            raise ParameterError("no such thing")
+        return smooth(block, device)
+
+    with pytest.raises(ParameterError, match="no such thing"):
+        go(tmp_path, work)
+    assert (tmp_path / "store").exists() == (finished > 0)
+
+
 def test_results_that_do_not_fit_are_told(tmp_path):
     with pytest.raises(HsgeoError, match=r"came back as \(3, 16, 16\)"):
         go(tmp_path, lambda b, d: np.zeros((3, *b.core.shape)))

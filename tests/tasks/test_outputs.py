@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import rasterio
 
-from hsgeo.engine import cluster
+from hsgeo.engine import cluster, devices
 from hsgeo.errors import ParameterError
 from hsgeo.scene import open_scene
 from hsgeo.tasks import FusionJob, FusionOptions, RunOptions, WriteOptions, convert, demo, simulate
@@ -70,6 +70,23 @@ def test_a_scheduler_out_of_reach_is_told_before_anything_is_opened(tmp_path, mo
 def test_outputs_need_different_paths(pair, tmp_path):
     with pytest.raises(ParameterError, match="different paths"):
         Unfitted(*pair, BICUBIC).write(tmp_path / "out.tif", flags=tmp_path / "." / "out.tif")
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_device_that_is_not_here_is_told_before_anything_is_opened(tmp_path, monkeypatch, workers):
+    monkeypatch.setattr(devices, "cuda_count", lambda: 0)
+    run = RunOptions(device="cuda", workers=workers)
+    with pytest.raises(ParameterError, match="--device cuda: torch finds no CUDA GPU"):
+        FusionJob(tmp_path / "missing.tif", tmp_path / "missing.tif", run=run)
+    with pytest.raises(ParameterError, match="no CUDA GPU"):
+        demo(tmp_path / "d", run=run)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_devices_of_a_scheduler_are_not_looked_for_here(monkeypatch):
+    monkeypatch.setattr(devices, "cuda_count", lambda: 0)
+    monkeypatch.setattr(cluster, "check_scheduler", lambda address: None)
+    RunOptions(device="cuda", scheduler="tcp://elsewhere:8786").check()
 
 
 def provenance(path):
