@@ -53,7 +53,7 @@ def _print(r: dict[str, Any]) -> None:
     bands, height, width = r["shape"]
     known = [w for w in r["wavelengths"] if w is not None]
     bad: dict[str, list[int]] = {}
-    for number, (good, why) in enumerate(zip(r["good"], r["bad_reason"], strict=True), 1):
+    for number, good, why in zip(r["band_numbers"], r["good"], r["bad_reason"], strict=True):
         if not good:
             bad.setdefault(why or "flagged", []).append(number)
     t = r["transform"]

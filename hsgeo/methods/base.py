@@ -52,6 +52,8 @@ class FusionInputs:
         Standard deviation of the noise, in the units of each image.
     bad_reason : sequence of str, optional
         Why an HSI band is not good, "" for a good one.
+    numbers : int array (B,), optional
+        Of the HSI bands in the file they came from.
     """
 
     pair: Any
@@ -65,6 +67,11 @@ class FusionInputs:
     noise_hsi: np.ndarray | None = None
     noise_msi: np.ndarray | None = None
     bad_reason: Sequence[str] | None = None
+    numbers: np.ndarray | None = None
+
+    def band_numbers(self) -> np.ndarray:
+        """What reports call each HSI band: its number in the file, else its place counted from 1."""
+        return np.arange(1, len(self.good) + 1) if self.numbers is None else self.numbers
 
     def reasons(self, dead: Mapping[int, str]) -> list[str]:
         """Why each HSI band is not fused, "" for one that is."""

@@ -34,6 +34,7 @@ def fusion_inputs(pair: AlignedPair, msi: xr.DataArray, **given: Any) -> FusionI
         msi_bands=msi_bands(msi),
         hsi_mtf=None if table is None else mean_mtf(table.bands),
         bad_reason=hsi["bad_reason"].values.tolist(),
+        numbers=hsi["band"].values,
     )
     return replace(inputs, **given)
 

@@ -322,7 +322,7 @@ class FusionJob:
             shutil.rmtree(outputs.work, ignore_errors=True)
         finally:
             done.release()
-        good = model.good
+        good, numbers = model.good, self.hsi["band"].values
         return {
             "output": str(output),
             **{name: str(path) for name, path in outputs.targets.items() if name != "fused"},
@@ -330,8 +330,8 @@ class FusionJob:
             "bytes": written["fused"].bytes,
             "grid": describe_grid(self.pair),
             "bands": {
-                "kept": (np.flatnonzero(good) + 1).tolist(),
-                "dropped": {str(i + 1): model.bad_reason[i] or "flagged" for i in np.flatnonzero(~good)},
+                "kept": numbers[good].tolist(),
+                "dropped": {str(numbers[i]): model.bad_reason[i] or "flagged" for i in np.flatnonzero(~good)},
             },
             "method": self.arguments["method"],
             **estimates,

@@ -31,7 +31,8 @@ def describe(path: str | os.PathLike[str], sensor: str | None = None) -> dict[st
     dict
         Keys path, driver, crs, transform (six numbers, GDAL's affine order a, b, c, d, e, f), shape (band, y, x),
         dtype, nodata, scale, offset, units, sensor, wavelengths and fwhm (nm, None where unknown), good, bad_reason,
-        gsd, bounds (left, bottom, right, top), band_names, tags, notes.
+        gsd, bounds (left, bottom, right, top), band_numbers (as ``--bands`` takes them), band_names,
+        tags, notes.
     """
     notes: list[str] = []
     scene = open_scene(path, sensor=sensor, chunks=None, notes=notes)
@@ -66,6 +67,7 @@ def describe(path: str | os.PathLike[str], sensor: str | None = None) -> dict[st
         "bad_reason": scene["bad_reason"].values.tolist(),
         "gsd": _shared(scene["gsd"].values),
         "bounds": bounds,
+        "band_numbers": scene["band"].values.tolist(),
         "band_names": scene["band_name"].values.tolist(),
         "tags": dict(scene.attrs["tags"]),
         "notes": notes,

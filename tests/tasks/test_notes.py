@@ -15,6 +15,7 @@ import hsgeo
 from hsgeo.errors import InputError
 from hsgeo.observation.noise import pixels_needed
 from hsgeo.scene import open_scene, write_scene
+from hsgeo.scene.bands import mark_bad
 from hsgeo.simulation.generator import make_pair
 from hsgeo.tasks import FusionJob, FusionOptions, assess, simulate
 from tests.conftest import NM
@@ -44,6 +45,15 @@ def test_pixels_with_gaps_do_not_count(pair):
 
 def test_pixels_needed_are_those_of_the_regression():
     assert [pixels_needed(b) for b in (3, 40, 41, 172)] == [15, 70, 72, 268]
+
+
+def test_bands_are_called_by_their_numbers_in_the_file(pair, tmp_path):
+    hsi = open_scene(pair[0], chunks=None, bands="8-30").load()
+    hsi = mark_bad(hsi, hsi["band"].values == 10, "noisy")
+    report = FusionJob(hsi, pair[1], FusionOptions(register=False)).write(tmp_path / "out.tif")
+    fused = [n for n in range(8, 31) if n != 10]
+    assert report["bands"] == {"kept": fused, "dropped": {"10": "noisy"}}
+    assert list(report["noise_hsi_std"]) == fused
 
 
 @pytest.fixture(scope="module")

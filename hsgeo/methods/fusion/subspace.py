@@ -99,7 +99,7 @@ def _model(inputs: FusionInputs, found: Survey, params: SubspaceParams) -> Subsp
             "subspace": space.criterion,
             "dimension": space.p,
             "psf_fwhm": list(seen.psf.fwhm),
-            "noise_hsi_std": dict(zip((found.bands + 1).tolist(), space.noise.tolist(), strict=True)),
+            "noise_hsi_std": dict(zip(inputs.band_numbers()[found.bands].tolist(), space.noise.tolist(), strict=True)),
             "noise_msi_std": [float(v) for gauge in gauges for v in gauge],
             **dict(seen.sources),
         },
