@@ -19,7 +19,7 @@ from .noise import SpectralStatistics, signal_edge
 from .psf import Psf, psf_from_mtf
 from .psf_fit import Agreement, PsfFit, fit_psf
 from .response_fit import ResponseProblem
-from .srf import BandLike, response_matrix
+from .srf import BandLike, origin_of, response_matrix
 
 #: FWHM of the HSI's PSF in coarse pixels where nothing is known
 _FWHM = 1.1
@@ -115,7 +115,7 @@ def estimate_observation(
     wavelengths, fwhm : array (B,), optional
         Of the HSI bands, in nm.
     msi_bands : sequence of b bands, optional
-        Their table entries: responses are then sought near the table's, unless the images speak against it.
+        Tables or centres and widths: responses are then sought near these, unless the images speak against it.
     hsi_mtf : float, optional
         Modulation transfer of the HSI at its Nyquist frequency: the expected PSF, which the images refine.
     given_response : array (b, B), optional
@@ -171,14 +171,14 @@ def estimate_observation(
     else:
         psf, said = _find_psf(samples, basis, prior, expected, given_response, positions, shift)
 
-    out = _Parts(total, bands)
+    out = _Parts(total, bands, [origin_of(band) for band in msi_bands or ()])
     places = np.arange(bands, dtype=float) if wavelengths is None else _filled(wavelengths)
     for k, group in enumerate(groups):
         _fit_group(out, k, group, samples, psf, positions[k], basis, errors, places, table, given_response)
     sources = {
         "psf": said,
         "noise_hsi": "estimated from the regression of each band on the others, finest structure apart",
-        "noise_msi": "estimated from the finest detail where the scene is calm, and from what the HSI leaves",
+        "noise_msi": "estimated from the finest calm detail and what the HSI leaves, the response's misfit included",
         **out.sources(given_response is not None),
     }
     return Observation(
@@ -198,7 +198,8 @@ def estimate_observation(
 class _Parts:
     """Arrays that the groups fill in."""
 
-    def __init__(self, total: int, bands: int) -> None:
+    def __init__(self, total: int, bands: int, shapes: Sequence[str]) -> None:
+        self.shapes = shapes
         self.response = np.zeros((total, bands))
         self.offset = np.zeros(total)
         self.noise, self.sensor = np.full(total, np.inf), np.full(total, np.inf)
@@ -245,12 +246,13 @@ def _fit_group(
                 continue
             seen = float((known[row] @ basis @ samples.coefficients[k]).mean())
             gain = 1.0 if known is given or seen == 0 else max(float(band.mean()) / seen, 0.0)
-            out.response[row], out.origin[row] = gain * known[row], "given" if known is given else "from the table"
+            out.response[row] = gain * known[row]
+            out.origin[row] = "given" if known is given else f"from {out.shapes[row]}"
         return
     problem = ResponseProblem(samples.coefficients[k], basis, places)
     for row, band, sensor in zip(rows, msi, noise, strict=True):
         if given is None:
-            fit = problem.fit(band, None if table is None else table[row])
+            fit = problem.fit(band) if table is None else problem.fit(band, table[row], out.shapes[row])
             response, offset, left, origin = fit.response, fit.offset, fit.variance, fit.origin
         else:
             response, offset, left, origin = _radiometry(problem, band, given[row])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.optimize import nnls
@@ -71,14 +71,14 @@ class ResponseProblem:
         x = band - band.mean() - self.centred @ weights
         return float(x @ x) / max(len(x) - 1, 1)
 
-    def fit(self, band: np.ndarray, table: np.ndarray | None = None) -> ResponseFit:
-        """Response >= 0 that is smooth and, with a table, near a multiple of it; any gain, any offset."""
+    def fit(self, band: np.ndarray, table: np.ndarray | None = None, shape: str = "the table") -> ResponseFit:
+        """Response >= 0 that is smooth and, with a table (said to be `shape`), near a multiple; any gain, offset."""
         _, variance = self.plain(band)
         free = self._fit(band, variance, None)
         if table is None or not table.any():
             return free
         held = self._fit(band, variance, table)
-        return held if held.variance <= _WORSE * free.variance else free
+        return replace(held, origin=f"estimated near {shape}") if held.variance <= _WORSE * free.variance else free
 
     def scaled(self, band: np.ndarray, response: np.ndarray) -> tuple[float, float]:
         """Gain and offset by which a known response fits best."""
@@ -109,5 +109,4 @@ class ResponseProblem:
         response = scaled * spread
         weights = response @ self.basis
         x = band - band.mean() - self.centred @ weights
-        origin = "estimated" if table is None else "estimated near the table"
-        return ResponseFit(response, float(band.mean() - weights @ self.mean), float(x @ x) / self.freedom, origin)
+        return ResponseFit(response, float(band.mean() - weights @ self.mean), float(x @ x) / self.freedom, "estimated")

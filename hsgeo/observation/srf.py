@@ -81,6 +81,11 @@ def response_matrix(bands: Sequence[BandLike], wavelengths: np.ndarray, fwhm: np
     return out
 
 
+def origin_of(band: BandLike) -> str:
+    """What the shape of a band in `response_matrix` is, in words."""
+    return "the table" if band.response is not None else "Gaussians of the bands' centres and widths"
+
+
 def coverage(bands: Sequence[BandLike], wavelengths: np.ndarray, fwhm: np.ndarray | None = None) -> np.ndarray:
     """The part of each multispectral band's response that lies in the hyperspectral range, (b,) in 0..1."""
     low, high = _span(np.asarray(wavelengths, dtype=np.float64), fwhm)

@@ -19,6 +19,10 @@ from hsgeo.scene.window import Window
 class Consistency:
     """Streamed sums; `summary` gives hsi_sam (degrees), hsi_rmse, msi_rmse and the no-reference indices.
 
+    The RMSEs are absolute, in the units of each image. What `hsgeo fuse` prints is relative to noise levels, and the
+    MSI's is estimated with the misfit of the response inside: a value below 1 there does not show that the response
+    is right, `msi_rmse` shows by how much the result and the MSI differ.
+
     D_lambda is Khan et al. 2009 (doi 10.1109/TGRS.2009.2020910) with the mean UIQI over bands, D_s Alparone et al.
     2008 (doi 10.14358/PERS.74.2.193) with the MSI band most correlated with each band as its sharp image, and
     QNR = (1 - D_lambda)(1 - D_s) (the hybrid of Aiazzi et al. 2014).

@@ -31,7 +31,11 @@ MEANINGS = {
     "qnr": ("QNR", "", "1 is best"),
     "hsi_sam": ("SAM of the degraded result to the HSI", "degrees", "as large as the HSI's noise makes it"),
     "hsi_rmse": ("RMSE of the degraded result to the HSI", "HSI units", "about the HSI's noise"),
-    "msi_rmse": ("RMSE of the degraded result to the MSI", "MSI units", "about the MSI's noise"),
+    "msi_rmse": (
+        "RMSE of the degraded result to the MSI",
+        "MSI units",
+        "about the MSI's noise and the misfit of its response",
+    ),
 }
 COLOURS = {"result": "#1b6ca8", "reference": "#2f9e44", "hsi": "#c92a2a", "rmse": "#1b6ca8"}
 #: size of the charts' type, pixels
