@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import xarray as xr
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
@@ -346,6 +347,15 @@ def plan_chunks(
     if rows >= height:  # a flat scene: spend the rest of the budget on width
         across = min(-(-width // bw), max(1, number // -(-height // bh)))
     return (count,), _cuts(height, rows, origin[0]), _cuts(width, bw * across, origin[1])
+
+
+def chunked(scene: xr.DataArray, plan: Sequence[tuple[int, ...]], chunks: Any) -> xr.DataArray:
+    """A scene in the chunks of `plan` ("auto"), in others, or lazily indexed (None); its coordinates stay in memory."""
+    scene.encoding["preferred_chunks"] = dict(zip(scene.dims, (max(c) for c in plan), strict=True))
+    if chunks is None:
+        return scene
+    lazy = scene.chunk(dict(zip(scene.dims, plan, strict=True)) if chunks == "auto" else chunks)
+    return lazy.assign_coords({name: scene[name] for name in scene.coords})  # xarray chunks these too
 
 
 def _cuts(size: int, step: int, origin: int) -> tuple[int, ...]:

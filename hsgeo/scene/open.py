@@ -20,7 +20,7 @@ from . import envi
 from .bands import BandInfo, columns
 from .geotiff import Header, read_header
 from .identify import identify, native_gsds
-from .lazy import LazyArray, RasterArray, plan_chunks
+from .lazy import LazyArray, RasterArray, chunked, plan_chunks
 from .model import BAND_COORDS, make_scene
 from .products import apply_fill
 from .select import select_bands, window_of
@@ -132,10 +132,7 @@ def finish(
         scene, origin = scene.isel(y=rows, x=cols), (window.y0, window.x0)
     count, height, width = (int(n) for n in scene.shape)
     plan = plan_chunks((count, height, width), block, scene.dtype.itemsize, origin)
-    scene.encoding["preferred_chunks"] = dict(zip(("band", "y", "x"), (max(c) for c in plan), strict=True))
-    if chunks is None:
-        return scene
-    return scene.chunk(dict(zip(("band", "y", "x"), plan, strict=True)) if chunks == "auto" else chunks)
+    return chunked(scene, plan, chunks)
 
 
 def _open_raster(target: str, driver: str, sensor: str | None, say: Callable[[str], None]) -> Header:

@@ -28,7 +28,7 @@ from xarray.core.indexing import LazilyIndexedArray
 from hsgeo.errors import ParameterError, SceneReadError
 
 from .encode import decode
-from .lazy import LazyArray, float_type, plan_chunks
+from .lazy import LazyArray, chunked, float_type, plan_chunks
 from .metadata import Metadata, unit_side
 from .model import BAND_COORDS, make_scene
 from .staging import require_space
@@ -270,10 +270,7 @@ def open_zarr_scene(path: str | os.PathLike[str], chunks: Any = "auto") -> xr.Da
     scene = make_scene(LazilyIndexedArray(array), box, attrs=bare, **{**columns, "scale": scale, "offset": offset})
     block = int(chunk.get("y", CHUNK_SIDE)), int(chunk.get("x", CHUNK_SIDE))
     plan = plan_chunks(array.shape, block, scene.dtype.itemsize)
-    scene.encoding["preferred_chunks"] = dict(zip(("band", "y", "x"), (max(c) for c in plan), strict=True))
-    if chunks is None:
-        return scene
-    return scene.chunk(dict(zip(("band", "y", "x"), plan, strict=True)) if chunks == "auto" else chunks)
+    return chunked(scene, plan, chunks)
 
 
 def _variable(store: xr.Dataset, path: str) -> xr.DataArray:

@@ -9,6 +9,7 @@ import pytest
 from odc.geo.geobox import GeoBox
 
 from hsgeo.scene import make_scene, open_scene, write_scene
+from hsgeo.scene.model import BAND_COORDS
 
 from .opening import NORTH_UP
 
@@ -51,3 +52,15 @@ def test_everything_along_band_comes_back(tmp_path, name, chunks):
     assert again.attrs["tags"]["text"] == "é, {x}\ny"
     part = open_scene(tmp_path / name, chunks=chunks, bands="600-800nm", bbox=(500100, 5599800, 500200, 5599900))
     np.testing.assert_allclose(part.values, scene.values[2:, 10:20, 10:20], atol=1e-6)
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".zarr"])
+@pytest.mark.parametrize("chunks", ["auto", {"y": 4}, None])
+def test_coordinates_are_in_memory_however_the_values_are_chunked(pair, tmp_path, suffix, chunks):
+    path = tmp_path / f"a{suffix}"
+    write_scene(open_scene(pair[0]), path)
+    scene = open_scene(path, chunks=chunks, bands="3-9")
+    assert (scene.chunks is None) == (chunks is None)
+    assert all(isinstance(scene[name].variable._data, np.ndarray) for name in BAND_COORDS)
+    assert "dask" not in repr(scene.coords)
+    assert scene.odc.geobox == open_scene(path, chunks=None).odc.geobox
