@@ -139,9 +139,10 @@ def _parameters(of: Callable[..., Any]) -> list[inspect.Parameter]:
 
 
 def set_up_logging(quiet: bool, verbose: bool) -> None:
-    """Send hsgeo's messages to stderr; the notes among them are printed with the report, so only -v logs them."""
+    """Send hsgeo's messages to stderr; notes are not among them, since they are printed with the report."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("hsgeo: %(message)s"))
+    handler.addFilter(lambda record: not getattr(record, "note", False))
     logger = logging.getLogger("hsgeo")
     logger.handlers[:] = [handler]
     logger.setLevel(logging.ERROR if quiet or not verbose else logging.DEBUG)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -11,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hsgeo.errors import InputError, ParameterError
+from hsgeo.scene.notes import Warned, log_note
 
 from .blend import PatchGrid
 from .devices import check_device, cuda_count, gpus_for, pick_device, visible_gpus
@@ -19,8 +19,6 @@ from .identity import full_identity
 from .plan import Block, TilePlan
 from .remote import on_cluster
 from .store import Output, Store
-
-logger = logging.getLogger("hsgeo")
 
 __all__ = ["Output", "RunReport", "run"]
 
@@ -166,7 +164,7 @@ def run(
         raise
     finally:
         for note in notes:
-            logger.warning(note)
+            log_note(Warned(note))
     report.stats = [stats[key] for key in sorted(stats) if stats[key] is not None]
     report.seconds = time.perf_counter() - started
     return report

@@ -16,6 +16,7 @@ from . import grids
 from .bands import native_bands
 from .identify import match_wavelengths
 from .model import band_tags
+from .notes import Warned
 from .resample import read_window
 from .select import select_bands
 from .window import Window
@@ -52,7 +53,8 @@ def choose_bands(
     def leave_out(which: np.ndarray, why: str) -> None:
         which = which & keep
         if which.any():
-            notes.append(f"{msi_name}: {_listed([names[i] for i in np.flatnonzero(which)])} left out ({why}).")
+            text = f"{msi_name}: {_listed([names[i] for i in np.flatnonzero(which)])} left out ({why})."
+            notes.append(Warned(text))
         keep[which] = False
 
     leave_out(~msi["good"].values, "not good")

@@ -15,6 +15,7 @@ import numpy as np
 from hsgeo.errors import BandError, SensorError
 
 from .bands import BandInfo
+from .notes import Warned
 
 if TYPE_CHECKING:
     from hsgeo.sensors import Band, Sensor
@@ -71,7 +72,8 @@ def identify(
                 f"not say which ones; name the bands in the file or give a sensor with {len(infos)} bands."
             )
         if not lacking and not any(matches):
-            say(f"{name}: its wavelengths agree with no band of {given.name}; those of the file are kept.")
+            text = f"{name}: its wavelengths agree with no band of {given.name}; those of the file are kept."
+            say(Warned(text))
         _fill(infos, matches)
         return str(given.name)
     table: Sensor | None = None
@@ -95,10 +97,8 @@ def identify(
         return str(table.name)
     if table is not None and (matches := match_bands(infos, table)) is not None:
         _fill(infos, matches)
-        say(
-            f"{name}: no wavelengths in the file; taken from the sensor table {table.name}, "
-            "which its name or tags point to."
-        )
+        text = f"{name}: no wavelengths in the file; taken from the sensor table {table.name}, "
+        say(Warned(f"{text}which its name or tags point to."))
         return str(table.name)
     return _by_count(infos, name, say)
 
@@ -109,13 +109,11 @@ def _by_count(infos: Sequence[BandInfo], name: str, say: Say) -> str:
     fitting = sensors_with_band_count(len(infos))
     if len(fitting) == 1:
         _fill(infos, list(fitting[0].bands))
-        say(
-            f"{name}: no wavelengths in the file; taken from {fitting[0].name}, the only sensor table with "
-            f"{len(infos)} bands (--sensor names another)."
-        )
+        text = f"{name}: no wavelengths in the file; taken from {fitting[0].name}, the only sensor table with "
+        say(Warned(f"{text}{len(infos)} bands (--sensor names another)."))
         return str(fitting[0].name)
     several = f", {len(infos)} bands fit {' and '.join(s.name for s in fitting)}" if fitting else ""
-    say(f"{name}: no wavelengths are known{several}; --sensor NAME gives them.")
+    say(Warned(f"{name}: no wavelengths are known{several}; --sensor NAME gives them."))
     return ""
 
 

@@ -10,6 +10,7 @@ import xarray as xr
 
 from .grids import PixelMap, crop, extent_text, overlap
 from .model import geobox_of, label
+from .notes import Warned
 from .resample import read_window
 from .window import Window
 
@@ -29,7 +30,8 @@ def apply_mask(scene: xr.DataArray, mask: xr.DataArray, notes: list[str] | None 
     """
     target, source = geobox_of(scene), geobox_of(mask)
     if overlap(target, source, 1) is None and notes is not None:
-        notes.append(f"the mask {label(mask)} ({extent_text(source, target)}) does not meet {label(scene)}.")
+        text = f"the mask {label(mask)} ({extent_text(source, target)}) does not meet {label(scene)}."
+        notes.append(Warned(text))
     first = mask.isel(band=0, drop=False) if mask.sizes["band"] == 1 else mask.max("band", keep_attrs=True)
     layer = first.expand_dims("band") if "band" not in first.dims else first
 

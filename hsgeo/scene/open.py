@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import logging
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -22,10 +21,10 @@ from .geotiff import Header, read_header
 from .identify import identify, native_gsds
 from .lazy import LazyArray, RasterArray, chunked, plan_chunks
 from .model import BAND_COORDS, make_scene
+from .notes import log_note
 from .products import apply_fill
 from .select import select_bands, window_of
 
-_LOG = logging.getLogger("hsgeo")
 _ZARR_MARKS = ("zarr.json", ".zgroup", ".zattrs", ".zmetadata")
 
 
@@ -57,7 +56,8 @@ def open_scene(
     bbox : (left, bottom, right, top), optional
         In the CRS of the scene; pixels that it touches are kept.
     notes : list of str, optional
-        What was guessed or left out is appended here (and logged on the logger ``hsgeo``).
+        What was guessed or left out is appended here (and logged on the logger ``hsgeo``: what changes the meaning of
+        the data, such as guessed wavelengths, as a warning).
 
     Returns
     -------
@@ -71,7 +71,7 @@ def open_scene(
     """
 
     def say(text: str) -> None:
-        _LOG.info(text)
+        log_note(text)
         if notes is not None:
             notes.append(text)
 

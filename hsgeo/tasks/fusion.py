@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import shutil
 from collections.abc import Iterable, Mapping
@@ -16,13 +15,12 @@ from hsgeo.errors import ParameterError, did_you_mean
 from hsgeo.methods.fusion.work import Encoding, FusionWork
 from hsgeo.scene import make_scene
 from hsgeo.scene.align import AlignedPair, align
+from hsgeo.scene.notes import log_note
 from hsgeo.scene.open import require_scene
 from hsgeo.tasks.inputs import FusionOptions, Scene, masked, naming, open_input, path_of
 from hsgeo.tasks.options import RunOptions, WriteOptions, check_format, refuse_inputs
 from hsgeo.tasks.outputs import FusionOutputs, encoding_for
 from hsgeo.tasks.report import clipping_notes, consistency_of, describe_grid, few_pixels, flag_counts, settled
-
-logger = logging.getLogger("hsgeo")
 
 
 def fuse(
@@ -66,7 +64,8 @@ def fuse(
     -------
     scene (band, y, x)
         All HSI bands on the fine grid, physical values, lazy: tiles are computed as they are asked for.
-        Bands that are not good carry the HSI alone.
+        Bands that are not good carry the HSI alone. ``attrs["notes"]``: what was guessed, found or left out, each a
+        sentence, which the logger ``hsgeo`` hears too.
 
     Raises
     ------
@@ -122,12 +121,13 @@ class FusionJob:
         with self.progress.stage("open"):
             hsi = open_input(hsi, o.hsi_sensor, self.notes, o.hsi_mask, bands=o.bands, bbox=o.bbox)
             msi = open_input(msi, o.msi_sensor, self.notes, o.msi_mask)
+            said = len(self.notes)
             self.hsi, self.msi = masked(hsi, o.hsi_mask, self.notes), masked(msi, o.msi_mask, self.notes)
         with self.progress.stage("align"):
             self.pair: AlignedPair = align(self.hsi, self.msi, gsd=o.gsd, register=o.register)
         few = few_pixels(self.pair)
-        for text in few:
-            logger.warning(text)
+        for text in (*self.notes[said:], *self.pair.notes, *few):  # opening has logged its own
+            log_note(text)
         self.notes = [*settled(self.notes, self.pair), *few]
         self._model: Any = None
 
@@ -140,6 +140,8 @@ class FusionJob:
             with self.progress.stage("fit"), naming(self.inputs):
                 inputs = fusion_inputs(self.pair, self.msi, **self.given)
                 self._model = self.method.fit(inputs, self.params(), self.progress)
+            for text in self._model.notes:
+                log_note(text)
             self.notes += self._model.notes
         return self._model
 
@@ -243,7 +245,8 @@ class FusionJob:
 
         chunks = ((self.hsi.sizes["band"],), tuple(rows), tuple(columns))
         data = da.map_blocks(tile, chunks=chunks, dtype=np.float32, meta=np.empty((0, 0, 0), np.float32))
-        return self._as_scene(data, {"dtype": "float32", "nodata": float("nan")}, scale=1.0, offset=0.0)
+        attrs = {"dtype": "float32", "nodata": float("nan"), "notes": [str(text) for text in self.notes]}
+        return self._as_scene(data, attrs, scale=1.0, offset=0.0)
 
     def device(self) -> str:
         """The device that tiles run on in this process."""

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from hsgeo.scene.identify import COARSER
+from hsgeo.scene.notes import Warned
 
 #: an overlap of more than this many times the pixels needed is not looked through for gaps
 LOOKED_AT = 16
@@ -42,10 +43,11 @@ def few_pixels(pair: Any) -> list[str]:
     count = int(np.isfinite(pair.read_hsi(Window(0, height, 0, width))[good]).all(0).sum())
     if not 0 < count < needed:
         return []
-    return [
+    text = (
         f"only {count} HSI pixels that lie on the MSI have data in all {int(good.sum())} good bands: noise, response "
         f"and PSF found from fewer than {needed} mean little; fuse images that share more ground."
-    ]
+    )
+    return [Warned(text)]
 
 
 def flag_counts(stats: Sequence[dict[str, Any]]) -> dict[str, int]:

@@ -80,6 +80,12 @@ def test_convert_says_what_it_assumed(inside, capfd):
     assert "taken from hyperion" in err
 
 
+def test_notes_are_printed_once(pair, inside, capfd):
+    for verbose in ([], ["-v"]):
+        _, err = succeed(["fuse", *pair, "--dry-run", *verbose], capfd)
+        assert err.count("shift of") == 1
+
+
 def test_fuse_writes_the_expected_raster_and_report(pair, inside, capfd):
     out, _ = succeed(["fuse", *pair, "--uncertainty", "std.tif", "--flags", "flags.tif", "--json"], capfd)
     report = json.loads(out)

@@ -56,6 +56,28 @@ def test_bands_are_called_by_their_numbers_in_the_file(pair, tmp_path):
     assert list(report["noise_hsi_std"]) == fused
 
 
+def test_python_hears_what_changes_the_meaning_and_keeps_every_note(pair, tmp_path, caplog):
+    box = GeoBox((4, 5), Affine(30, 0, 500000, 0, -30, 5800000), "EPSG:32633")
+    write_scene(hsgeo.make_scene(np.ones((242, 4, 5), np.float32), box), tmp_path / "plain.tif")
+    hsgeo.open_scene(tmp_path / "plain.tif")
+    heard = [(r.levelname, r.getMessage()) for r in caplog.records]
+    assert len(heard) == 1 and heard[0][0] == "WARNING" and "taken from hyperion" in heard[0][1]
+    caplog.clear()
+    with caplog.at_level("INFO", logger="hsgeo"):
+        msi = open_scene(pair[1])
+        msi = mark_bad(msi, msi["band"].values == 6, "striped")
+        fused = hsgeo.fuse(open_scene(pair[0])[:, 2:], msi, method="bicubic")
+    heard = [(r.levelname, r.getMessage()) for r in caplog.records]
+    assert sorted(fused.attrs["notes"]) == sorted(text for _, text in heard)
+    assert all(type(text) is str for text in fused.attrs["notes"])
+    levels = {word: level for level, text in heard for word in ("left out", "shift of") if word in text}
+    assert levels == {"left out": "WARNING", "shift of": "INFO"}
+    for name in ("a.tif", "a.img", "a.zarr"):
+        write_scene(fused, tmp_path / name)
+        again = open_scene(tmp_path / name)
+        assert "notes" not in again.attrs and not any("left out" in str(t) for t in again.attrs["tags"].values())
+
+
 @pytest.fixture(scope="module")
 def made():
     """84 x 84 HSI pixels of 30 m, the MSI and the truth at 10 m, one grid; an eighth of the bands."""
