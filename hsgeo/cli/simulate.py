@@ -15,7 +15,7 @@ def simulate(
     scene: Annotated[str, typer.Argument(help="Hyperspectral scene; becomes the reference.")],
     *,
     output: Annotated[str, typer.Option("-o", "--output", help="Folder for hsi.tif, msi.tif and reference.tif.")],
-    ratio: Annotated[int, typer.Option("--ratio", min=2, help="Fine pixels per coarse pixel.")],
+    ratio: Annotated[int, typer.Option("--ratio", help="Fine pixels per coarse pixel, 2 or more.")],
     msi_sensor: o.MsiSensor = None,
     snr_hsi: Annotated[float, typer.Option("--snr-hsi", help="Signal to noise of the HSI in dB.")] = 35.0,
     snr_msi: Annotated[float, typer.Option("--snr-msi", help="Signal to noise of the MSI in dB.")] = 40.0,

@@ -221,8 +221,10 @@ def _shift_note(shift: Shift, fine: GeoBox, name: str) -> str:
     tall, wide = grids.metres(fine)
     if not math.isfinite(shift.error):
         return f"shift of {name}: not found ({shift.reason})."
+    down = f"{abs(shift.dy * tall):.2f} m {'up' if shift.dy < 0 else 'down'}"
+    right = f"{abs(shift.dx * wide):.2f} m {'left' if shift.dx < 0 else 'right'}"
     return (
-        f"shift of {name}: {shift.dy:+.2f} rows, {shift.dx:+.2f} columns of the fine grid ({shift.dy * tall:+.2f} m "
-        f"down, {shift.dx * wide:+.2f} m right, standard error {shift.error:.2f} pixels, reliability "
+        f"shift of {name}: {shift.dy:+.2f} rows, {shift.dx:+.2f} columns of the fine grid ({down}, {right}, "
+        f"standard error {shift.error:.2f} pixels, reliability "
         f"{shift.reliability:.2f}): {'taken out' if shift.applied else 'left'}, {shift.reason}."
     )

@@ -18,9 +18,17 @@ from hsgeo.scene.align import AlignedPair, align
 from hsgeo.scene.notes import log_note
 from hsgeo.scene.open import require_scene
 from hsgeo.tasks.inputs import FusionOptions, Scene, masked, naming, open_input, path_of
-from hsgeo.tasks.options import RunOptions, WriteOptions, check_format, refuse_inputs
+from hsgeo.tasks.options import RunOptions, WriteOptions, check_format, refuse_inputs, wrong_value
 from hsgeo.tasks.outputs import FusionOutputs, encoding_for
-from hsgeo.tasks.report import clipping_notes, consistency_of, describe_grid, few_pixels, flag_counts, settled
+from hsgeo.tasks.report import (
+    check_hsi,
+    clipping_notes,
+    consistency_of,
+    describe_grid,
+    few_pixels,
+    flag_counts,
+    settled,
+)
 
 
 def fuse(
@@ -125,6 +133,7 @@ class FusionJob:
             self.hsi, self.msi = masked(hsi, o.hsi_mask, self.notes), masked(msi, o.msi_mask, self.notes)
         with self.progress.stage("align"):
             self.pair: AlignedPair = align(self.hsi, self.msi, gsd=o.gsd, register=o.register)
+        check_hsi(self.pair, self.inputs, o.hsi_mask is not None)
         few = few_pixels(self.pair)
         for text in (*self.notes[said:], *self.pair.notes, *few):  # opening has logged its own
             log_note(text)
@@ -166,8 +175,7 @@ class FusionJob:
         try:
             return kind(**values)
         except ValidationError as error:
-            first = error.errors()[0]
-            raise ParameterError(f"{'.'.join(map(str, first['loc']))}={first['input']!r}: {first['msg']}.") from error
+            raise ParameterError(wrong_value(error)) from error
 
     def tile_plan(self, model: Any | None = None, resumed: Path | None = None) -> Any:
         """The tiles of the fine grid; those of the store `resumed` where there is one and no size is asked for."""

@@ -120,6 +120,41 @@ def key_values(pairs: Iterable[str], option: str) -> dict[str, str]:
     return result
 
 
+#: pydantic's types of error as a person says what is asked for
+ASKED = {
+    "int_parsing": "a whole number",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_parsing": "a number",
+    "float_type": "a number",
+    "bool_parsing": "true or false",
+    "bool_type": "true or false",
+    "string_type": "a text",
+    "greater_than_equal": "at least {ge}",
+    "greater_than": "more than {gt}",
+    "less_than_equal": "at most {le}",
+    "less_than": "less than {lt}",
+}
+
+
+def wrong_value(error: Any) -> str:
+    """One sentence from pydantic's ValidationError: the first parameter at fault and what it may be.
+
+    Parameters
+    ----------
+    error : pydantic.ValidationError
+    """
+    every = error.errors()
+    name, given = every[0]["loc"][0], every[0]["input"]
+    asked = []
+    for one in every:
+        if one["loc"][0] == name:
+            context = one.get("ctx", {})
+            expected = str(context.get("expected", "")).replace("'", "") if one["type"] == "literal_error" else ""
+            asked.append(expected or ASKED.get(one["type"], one["msg"]).format(**context))
+    return f"{name}={given!r}: {' or '.join(dict.fromkeys(asked))}."
+
+
 def config_folders() -> list[Path]:
     """Where configurations are found by name: in the installed package, or beside a source checkout."""
     package = Path(__file__).resolve().parents[1]

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from hsgeo.errors import OutputExistsError, OutputWriteError
+from hsgeo.errors import OutputExistsError, OutputWriteError, ParameterError
 from hsgeo.scene import write_scene
 from hsgeo.scene.open import require_scene
 from hsgeo.tasks.inputs import Scene, open_input, path_of
@@ -55,6 +55,8 @@ def simulate(
     from hsgeo.simulation.reduced import simulate_pair
 
     require_scene(scene, "scene")
+    if ratio < 2:
+        raise ParameterError(f"--ratio {ratio}: a whole number of at least 2.")
     given, write = str(path_of(scene)), write or WriteOptions()
     folder = Path(output)
     targets = {name: folder / f"{name}{extension}" for name in NAMES}

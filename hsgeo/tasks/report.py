@@ -7,11 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from hsgeo.errors import DataError, GridError
 from hsgeo.scene.identify import COARSER
 from hsgeo.scene.notes import Warned
 
 #: an overlap of more than this many times the pixels needed is not looked through for gaps
 LOOKED_AT = 16
+#: values of the HSI that are read at a time to find one
+ROWS_VALUES = 2**24
 
 
 def describe_grid(pair: Any) -> dict[str, Any]:
@@ -29,6 +32,25 @@ def describe_grid(pair: Any) -> dict[str, Any]:
 def settled(notes: Sequence[str], pair: Any) -> list[str]:
     """The notes of opening two scenes and of aligning them, which settles at what GSD each band is used."""
     return [*(note for note in notes if COARSER not in note), *pair.notes]
+
+
+def check_hsi(pair: Any, names: Sequence[str], masked: bool) -> None:
+    """Refuse an HSI of one pixel, and one of which a mask leaves nothing on the MSI (rows are read until one has data).
+
+    Raises
+    ------
+    GridError, DataError
+    """
+    from hsgeo.scene.window import Window
+
+    height, width = pair.coarse.shape
+    if height * width == 1:
+        raise GridError(f"only one pixel of {names[0]} lies on {names[1]}; fuse images that share more ground.")
+    rows = max(1, ROWS_VALUES // (pair.hsi.sizes["band"] * width))
+    starts = range(0, height, rows) if masked else ()
+    strips = (pair.read_hsi(Window(y, min(y + rows, height), 0, width)) for y in starts)
+    if masked and not any(np.isfinite(strip).any() for strip in strips):
+        raise DataError(f"{names[0]}: --hsi-mask leaves no pixel with data on {names[1]}; it must be 0 where to fuse.")
 
 
 def few_pixels(pair: Any) -> list[str]:

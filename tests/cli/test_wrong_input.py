@@ -185,6 +185,41 @@ def test_unknown_format_parameter_and_values(inside, capfd):
     refused(["assess", "hsi.tif"], capfd, "--reference")
 
 
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        ("dimension=abc", "dimension='abc': a whole number or auto."),
+        ("halo=-1", "halo=-1: at least 0."),
+        ("halo=1.5", "halo=1.5: a whole number."),
+        ("uncertainty=perhaps", "uncertainty='perhaps': true or false."),
+    ],
+)
+def test_a_wrong_value_is_told_with_what_may_be_given(inside, capfd, setting, says):
+    assert refused(["fuse", "hsi.tif", "msi.tif", "--set", setting], capfd).endswith(f"error: {says}")
+
+
+def test_a_ratio_that_degrades_nothing(inside, capfd):
+    text = refused(["simulate", "hsi.tif", "-o", "folder", "--ratio", "1"], capfd)
+    assert text.endswith("--ratio 1: a whole number of at least 2.") and not Path("folder").exists()
+
+
+def test_an_hsi_of_one_pixel_is_called_so(inside, capfd):
+    write_raster(Path("dot.tif"), cube(40, 1, 1), 30, wavelengths=NM)
+    for more in ([], ["--dry-run"]):
+        refused(["fuse", "dot.tif", "msi.tif", *more], capfd, "only one pixel of dot.tif")
+
+
+def test_a_mask_that_hides_the_whole_hsi(inside, capfd):
+    write_raster(Path("all.tif"), np.ones((1, 14, 17), np.uint8), 30)
+    for more in ([], ["--dry-run"]):
+        refused(["fuse", "hsi.tif", "msi.tif", "--hsi-mask", "all.tif", *more], capfd, "--hsi-mask", "hsi.tif")
+
+
+def test_advice_for_python_is_not_given_here(inside, capfd):
+    Path("taken.tif").write_bytes(b"precious")
+    assert "overwrite=True" not in refused(["convert", "hsi.tif", "-o", "taken.tif"], capfd, "--overwrite or")
+
+
 def test_creation_options(inside, capfd):
     refused(["fuse", "hsi.tif", "msi.tif", "--co", "COMPRES=ZSTD"], capfd, "COMPRES=ZSTD", "did you mean COMPRESS")
     refused(["fuse", "hsi.tif", "msi.tif", "--co", "COMPRESS=ZTSD"], capfd, "COMPRESS=ZTSD", "did you mean ZSTD")

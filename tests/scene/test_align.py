@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,8 +12,9 @@ from odc.geo.geobox import GeoBox
 
 from hsgeo.errors import ParameterError
 from hsgeo.scene import Window, geobox_of, make_scene, open_scene
-from hsgeo.scene.align import align
+from hsgeo.scene.align import _shift_note, align
 from hsgeo.scene.grids import whole
+from hsgeo.scene.register import Shift
 
 from .aligning import LEFT, TOP, UTM, centres, hsi_and_msi, into, north_up, painted
 
@@ -295,3 +297,9 @@ def test_the_berlin_pair(real_data):
         pytest.approx(pair.shift.dy * 3.75, abs=0.3),
         pytest.approx(pair.shift.dx * 3.75, abs=0.3),
     )
+
+
+def test_a_shift_is_told_by_the_direction_it_goes():
+    box = north_up(9, 9, 10)
+    text = _shift_note(replace(Shift.none("agreed"), dy=-0.334, dx=0.2, error=0.1), box, "msi.tif")
+    assert "-0.33 rows, +0.20 columns" in text and "(3.34 m up, 2.00 m right, standard" in text
