@@ -106,7 +106,8 @@ def print_report(r: dict[str, Any]) -> None:
             ("subspace", r.get("subspace")),
             (
                 "consistency",
-                ", ".join(f"{k.split('_')[0].upper()} {v:.2f} x its noise" for k, v in c.items() if v is not None),
+                ", ".join(f"{k.split('_')[0].upper()} {v:.2f} x its noise" for k, v in c.items() if v is not None)
+                + " (the MSI's includes its response's misfit)",
             ),
             (
                 "pixels",

@@ -38,8 +38,9 @@ def common_window(result: xr.DataArray, reference: xr.DataArray) -> tuple[Window
         raise GridError(f"{names} have different CRSs; warp the reference onto the result's grid (gdalwarp -t_srs).")
     step = np.array([a.resolution.y, a.resolution.x])
     if not np.allclose(step, [b.resolution.y, b.resolution.x], rtol=1e-6):
+        unit = "m" if a.crs is not None and "metre" in a.crs.units else "CRS units"
         raise GridError(
-            f"{names} have pixels of {abs(step[1]):g} and {abs(b.resolution.x):g} units; "
+            f"{names} have pixels of {abs(step[1]):g} and {abs(b.resolution.x):g} {unit}; "
             "resample the reference to the result's grid (gdalwarp -tr -te)."
         )
     ta, tb = a.transform, b.transform

@@ -51,10 +51,10 @@ def calibrate(model: SubspaceModel, patches: Sequence[Any], seed: int = 0) -> No
         low, mid, high = np.percentile(model.calibration[0], [0, 50, 100])
         said = f"{mid:.2f} (median; {low:.2f} to {high:.2f}), measured on {count} HSI pixels one scale down"
     share = float(np.sqrt(np.mean(model.lost / model.noise**2)))
-    model.estimates["uncertainty"] = (
-        f"the model's posterior standard deviation times {said}, and {share:.2g} of the noise for what leaves the "
-        "subspace"
-    )
+    text = f"the model's posterior standard deviation times {said}"
+    if share >= 0.005:
+        text += f"; for what of the spectra is outside the subspace, {share:.2g} of the HSI's noise in quadrature"
+    model.estimates["uncertainty"] = text
     model.estimates["uncertainty_factor"] = float(np.median(model.calibration[0]))
 
 
