@@ -43,7 +43,7 @@ FONT = 11
 STYLE = """body{font:15px/1.5 system-ui,sans-serif;color:#222;max-width:70em;margin:2em auto;padding:0 1em}
 h1{font-size:1.5em}h2{font-size:1.15em;margin-top:2em}table{border-collapse:collapse}
 td,th{padding:.25em .9em .25em 0;text-align:left;border-bottom:1px solid #ddd}td.n{text-align:right;
-font-variant-numeric:tabular-nums}.row{display:flex;flex-wrap:wrap;gap:1em}figure{margin:0;flex:1 1 18em;max-width:32em}
+font-variant-numeric:tabular-nums}.row{display:grid;grid-template-columns:repeat(auto-fill,minmax(18em,1fr));gap:1em}figure{margin:0;max-width:32em}
 img{width:100%;image-rendering:pixelated;background:#eee}figcaption{color:#555}svg{max-width:100%;height:auto}
 code{font-size:.9em;overflow-wrap:anywhere}"""
 
