@@ -21,7 +21,7 @@ from hsgeo.tasks.inputs import FusionOptions, Scene, masked, naming, open_input,
 from hsgeo.tasks.options import RunOptions, WriteOptions, check_format, refuse_inputs, wrong_value
 from hsgeo.tasks.outputs import FusionOutputs, encoding_for
 from hsgeo.tasks.report import (
-    check_hsi,
+    check_overlap,
     clipping_notes,
     consistency_of,
     describe_grid,
@@ -133,7 +133,7 @@ class FusionJob:
             self.hsi, self.msi = masked(hsi, o.hsi_mask, self.notes), masked(msi, o.msi_mask, self.notes)
         with self.progress.stage("align"):
             self.pair: AlignedPair = align(self.hsi, self.msi, gsd=o.gsd, register=o.register)
-        check_hsi(self.pair, self.inputs, o.hsi_mask is not None)
+        check_overlap(self.pair, self.inputs, [mask is not None for mask in (o.hsi_mask, o.msi_mask)])
         few = few_pixels(self.pair)
         for text in (*self.notes[said:], *self.pair.notes, *few):  # opening has logged its own
             log_note(text)

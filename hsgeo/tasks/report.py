@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from hsgeo.scene.notes import Warned
 
 #: an overlap of more than this many times the pixels needed is not looked through for gaps
 LOOKED_AT = 16
-#: values of the HSI that are read at a time to find one
+#: values of an image that are read at a time to find one
 ROWS_VALUES = 2**24
 
 
@@ -34,23 +35,36 @@ def settled(notes: Sequence[str], pair: Any) -> list[str]:
     return [*(note for note in notes if COARSER not in note), *pair.notes]
 
 
-def check_hsi(pair: Any, names: Sequence[str], masked: bool) -> None:
-    """Refuse an HSI of one pixel, and one of which a mask leaves nothing on the MSI (rows are read until one has data).
+def check_overlap(pair: Any, names: Sequence[str], masked: Sequence[bool]) -> None:
+    """Refuse an HSI of one pixel, and an image of which a mask leaves nothing (rows are read until one has data).
+
+    `names` and `masked` are those of the HSI and of the MSI.
 
     Raises
     ------
     GridError, DataError
     """
-    from hsgeo.scene.window import Window
-
     height, width = pair.coarse.shape
     if height * width == 1:
         raise GridError(f"only one pixel of {names[0]} lies on {names[1]}; fuse images that share more ground.")
-    rows = max(1, ROWS_VALUES // (pair.hsi.sizes["band"] * width))
-    starts = range(0, height, rows) if masked else ()
-    strips = (pair.read_hsi(Window(y, min(y + rows, height), 0, width)) for y in starts)
-    if masked and not any(np.isfinite(strip).any() for strip in strips):
+    bands = pair.hsi.sizes["band"]
+    if masked[0] and not _any_data(pair.read_hsi, bands, height, width):
         raise DataError(f"{names[0]}: --hsi-mask leaves no pixel with data on {names[1]}; it must be 0 where to fuse.")
+    groups = [
+        (partial(pair.read_msi, k), len(g.bands), *(n * pair.ratio // g.ratio for n in (height, width)))
+        for k, g in enumerate(pair.groups)
+    ]
+    if masked[1] and not any(_any_data(*group) for group in groups):
+        raise DataError(f"{names[1]}: --msi-mask leaves no pixel with data on {names[0]}; it must be 0 where to fuse.")
+
+
+def _any_data(read: Callable[..., np.ndarray], bands: int, height: int, width: int) -> bool:
+    """Whether an image that is read by windows has a number anywhere."""
+    from hsgeo.scene.window import Window
+
+    rows = max(1, ROWS_VALUES // (bands * width))
+    strips = (read(Window(y, min(y + rows, height), 0, width)) for y in range(0, height, rows))
+    return any(bool(np.isfinite(strip).any()) for strip in strips)
 
 
 def few_pixels(pair: Any) -> list[str]:

@@ -209,10 +209,16 @@ def test_an_hsi_of_one_pixel_is_called_so(inside, capfd):
         refused(["fuse", "dot.tif", "msi.tif", *more], capfd, "only one pixel of dot.tif")
 
 
-def test_a_mask_that_hides_the_whole_hsi(inside, capfd):
+@pytest.mark.parametrize("image", ["hsi", "msi"])
+def test_a_mask_that_hides_a_whole_image(image, inside, capfd):
     write_raster(Path("all.tif"), np.ones((1, 14, 17), np.uint8), 30)
     for more in ([], ["--dry-run"]):
-        refused(["fuse", "hsi.tif", "msi.tif", "--hsi-mask", "all.tif", *more], capfd, "--hsi-mask", "hsi.tif")
+        refused(
+            ["fuse", "hsi.tif", "msi.tif", f"--{image}-mask", "all.tif", *more],
+            capfd,
+            f"--{image}-mask",
+            f"{image}.tif: ",
+        )
 
 
 def test_advice_for_python_is_not_given_here(inside, capfd):
