@@ -1,8 +1,9 @@
-"""What the first directory of a TIFF tells without GDAL: whether the file is whole, and which others are like it."""
+"""Directories of TIFFs read without GDAL: whether a file is whole, and which others are like it."""
 
 from __future__ import annotations
 
 import struct
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -11,17 +12,40 @@ import numpy as np
 from hsgeo.errors import SceneReadError
 
 
-def tiff_layout(head: bytes) -> tuple[str, bool] | None:
-    """(byte order, BigTIFF) of a TIFF's first bytes, else None."""
+@dataclass(frozen=True)
+class Layout:
+    """Byte order ("<" or ">") of a TIFF, and whether its offsets have 64 bits (BigTIFF)."""
+
+    order: str
+    big: bool
+
+    @property
+    def offset(self) -> struct.Struct:
+        """A place in the file."""
+        return struct.Struct(self.order + ("Q" if self.big else "I"))
+
+    @property
+    def count(self) -> struct.Struct:
+        """Number of fields of a directory."""
+        return struct.Struct(self.order + ("Q" if self.big else "H"))
+
+    @property
+    def entry(self) -> struct.Struct:
+        """Tag, type, number of values, and the values or their place."""
+        return struct.Struct(self.order + ("HHQ8s" if self.big else "HHI4s"))
+
+
+def tiff_layout(head: bytes) -> Layout | None:
+    """The layout that a TIFF's first 16 bytes tell, else None."""
     order = {b"II": "<", b"MM": ">"}.get(head[:2])
     if order is None or len(head) < 16:
         return None
     version = struct.unpack_from(order + "H", head, 2)[0]
-    return (order, version == 43) if version in (42, 43) else None
+    return Layout(order, version == 43) if version in (42, 43) else None
 
 
 #: bytes of a value of each TIFF field type, and struct codes of the integers that offsets and counts come in
-_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
+FIELD_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _INTEGERS = {3: "H", 4: "I", 16: "Q"}
 #: tiles looked at when a file has more: the last ones written lie at its end
 _TILES_CHECKED = 1 << 21
@@ -32,34 +56,48 @@ _LONGEST = 1 << 20
 
 
 class Directory:
-    """The first directory of a TIFF.
+    """A directory of a TIFF.
+
+    Parameters
+    ----------
+    file : binary file
+    layout : Layout
+    link : int
+        Where the file names the directory's place.
 
     Attributes
     ----------
-    order : "<" or ">"
     fields : dict of tag to (type, count, value or the place it lies at)
+    link : int
+        Where the file names the place of the directory that follows.
     last : bool
         No other directory follows.
     """
 
-    def __init__(self, file: BinaryIO, order: str, big: bool) -> None:
-        self.file, self.order, self._offset = file, order, order + ("Q" if big else "I")
-        inline = 8 if big else 4
-        file.seek(inline)
-        file.seek(self._place(file.read(inline)))
-        number = struct.unpack(order + ("Q" if big else "H"), file.read(8 if big else 2))[0]
-        entry = struct.Struct(order + ("HHQ8s" if big else "HHI4s"))
-        table, following = file.read(number * entry.size), file.read(inline)
-        self.fields = {tag: (kind, count, raw) for tag, kind, count, raw in entry.iter_unpack(table)}
-        self.last = not any(following)
+    def __init__(self, file: BinaryIO, layout: Layout, link: int) -> None:
+        self.file, self.layout = file, layout
+        file.seek(link)
+        file.seek(self._place(file.read(layout.offset.size)))
+        number = layout.count.unpack(file.read(layout.count.size))[0]
+        table = file.read(number * layout.entry.size)
+        self.fields = {tag: (kind, count, raw) for tag, kind, count, raw in layout.entry.iter_unpack(table)}
+        self.link = file.tell()
+        self.last = not any(file.read(layout.offset.size))
+
+    @classmethod
+    def first(cls, file: BinaryIO) -> Directory | None:
+        """The first one of an open file, None where that is no TIFF."""
+        file.seek(0)
+        layout = tiff_layout(file.read(16))
+        return None if layout is None else cls(file, layout, layout.offset.size)  # 4 or 8 bytes come before
 
     def _place(self, raw: bytes) -> int:
-        return struct.unpack(self._offset, raw)[0]
+        return self.layout.offset.unpack(raw)[0]
 
     def raw(self, tag: int, first: int = 0) -> bytes:
         """Bytes of the values of a field, from number `first` on."""
         kind, count, raw = self.fields[tag]
-        width = _BYTES[kind]
+        width = FIELD_BYTES[kind]
         if width * count <= len(raw):
             return raw[first * width : count * width]
         self.file.seek(self._place(raw) + first * width)
@@ -69,7 +107,7 @@ class Directory:
         """Values of a field, of many the last ones."""
         kind, count, _ = self.fields[tag]
         values = self.raw(tag, max(0, count - _TILES_CHECKED))
-        return np.frombuffer(values, self.order + _INTEGERS[kind]).astype(np.int64)
+        return np.frombuffer(values, self.layout.order + _INTEGERS[kind]).astype(np.int64)
 
 
 def fingerprint(path: Path) -> bytes | None:
@@ -79,15 +117,14 @@ def fingerprint(path: Path) -> bytes | None:
     """
     try:
         with open(path, "rb") as file:
-            layout = tiff_layout(file.read(16))
-            if layout is None:
+            found = Directory.first(file)
+            if found is None or not found.last:
                 return None
-            found = Directory(file, *layout)
-            if not found.last or any(count * _BYTES[kind] > _LONGEST for kind, count, _ in found.fields.values()):
+            fields = sorted(found.fields.items())
+            if any(count * FIELD_BYTES[kind] > _LONGEST for _, (kind, count, _) in fields):
                 return None
-            return repr(
-                [layout, *((t, k, n, t in _PLACES or found.raw(t)) for t, (k, n, _) in sorted(found.fields.items()))]
-            ).encode()
+            said = ((t, kind, n, t in _PLACES or found.raw(t)) for t, (kind, n, _) in fields)
+            return repr([found.layout, *said]).encode()
     except (OSError, struct.error, KeyError):
         return None
 
@@ -102,10 +139,9 @@ def check_complete(path: Path) -> None:
     """
     size = path.stat().st_size
     with open(path, "rb") as file:
-        layout = tiff_layout(file.read(16))
-        if layout is None:
+        found = Directory.first(file)
+        if found is None:
             return
-        found = Directory(file, *layout)
         tiled = 324 in found.fields
         places = (324, 325) if tiled else (273, 279)
         if not all(tag in found.fields and found.fields[tag][0] in _INTEGERS for tag in places):

@@ -14,10 +14,8 @@ import numpy as np
 from hsgeo.errors import HsgeoError, ParameterError
 
 from .staging import incomplete
-from .tiff import tiff_layout
+from .tiff import FIELD_BYTES, Directory, Layout
 
-#: bytes of a value of each TIFF field type
-_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _LONG, _LONG8 = 4, 16
 _REDUCED, _STRIPS, _TILES = 254, 273, 324
 #: tags of the grid and of GDAL's metadata; those of the raster hold for its overviews
@@ -63,28 +61,6 @@ def _blocks(path: Path, level: int | None) -> tuple[int, int]:
         return -(-dataset.height // rows), -(-dataset.width // cols)
 
 
-class _Layout:
-    """Byte order and widths of a TIFF."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        file.seek(0)
-        head = file.read(16)
-        layout = tiff_layout(head)
-        if layout is None:
-            raise HsgeoError(f"{file.name} is no TIFF.")
-        self.order, self.big = layout
-        self.offset = struct.Struct(self.order + ("Q" if self.big else "I"))
-        self.count = struct.Struct(self.order + ("Q" if self.big else "H"))
-        self.entry = struct.Struct(self.order + ("HHQ8s" if self.big else "HHI4s"))
-        #: where the header names the first directory
-        self.start = 8 if self.big else 4
-
-    def unpack(self, file: BinaryIO, code: struct.Struct, at: int) -> int:
-        """One number at a place of a file."""
-        file.seek(at)
-        return code.unpack(file.read(code.size))[0]
-
-
 def join(path: Path, level: Path) -> None:
     """Add the raster in `level` to `path`, both closed, as its last overview.
 
@@ -99,11 +75,13 @@ def join(path: Path, level: Path) -> None:
         `path` is no BigTIFF and would grow beyond 4 GiB.
     """
     with open(path, "r+b") as out, open(level, "rb") as source:
-        to, of = _Layout(out), _Layout(source)
-        if to.order != of.order:
+        last, added = _first(out), _first(source)
+        to, order = last.layout, last.layout.order
+        if order != added.layout.order:
             raise HsgeoError(f"{path.name} and its overview differ in byte order.")
-        link = _last_link(out, to)
-        fields = _read(source, of)
+        while not last.last:
+            last = Directory(out, to, last.link)
+        fields = {tag: (kind, added.raw(tag)) for tag, (kind, _, _) in added.fields.items()}
         start = _at_end(out)
         directory = sum(len(raw) + 32 for _, raw in fields.values())
         if not to.big and start + level.stat().st_size + directory >= 1 << 32:
@@ -112,47 +90,30 @@ def join(path: Path, level: Path) -> None:
         shutil.copyfileobj(source, out, _COPY_BYTES)
         key = _TILES if _TILES in fields else _STRIPS
         kind, raw = fields[key]
-        blocks = np.frombuffer(raw, f"{of.order}u{_BYTES[kind]}").astype(np.uint64)
+        blocks = np.frombuffer(raw, f"{order}u{FIELD_BYTES[kind]}").astype(np.uint64)
         blocks[blocks > 0] += np.uint64(start)  # 0: a block that was left out
-        fields[key] = _LONG8, blocks.astype(of.order + "u8").tobytes()
-        fields[_REDUCED] = _LONG, struct.pack(of.order + "I", 1)
+        fields[key] = _LONG8, blocks.astype(order + "u8").tobytes()
+        fields[_REDUCED] = _LONG, struct.pack(order + "I", 1)
         place = _write(out, to, {tag: v for tag, v in sorted(fields.items()) if tag not in _OF_THE_RASTER})
-        out.seek(link)
+        out.seek(last.link)
         out.write(to.offset.pack(place))
 
 
-def _last_link(file: BinaryIO, layout: _Layout) -> int:
-    """Where the last directory says that no other follows."""
-    link = layout.start
-    while at := layout.unpack(file, layout.offset, link):
-        link = at + layout.count.size + layout.unpack(file, layout.count, at) * layout.entry.size
-    return link
+def _first(file: BinaryIO) -> Directory:
+    found = Directory.first(file)
+    if found is None:
+        raise HsgeoError(f"{file.name} is no TIFF.")
+    return found
 
 
-def _read(file: BinaryIO, layout: _Layout) -> dict[int, tuple[int, bytes]]:
-    """Type and bytes of each field of the first directory."""
-    at = layout.unpack(file, layout.offset, layout.start)
-    number = layout.unpack(file, layout.count, at)
-    file.seek(at + layout.count.size)
-    table = file.read(number * layout.entry.size)
-    fields = {}
-    for tag, kind, count, value in layout.entry.iter_unpack(table):
-        size = count * _BYTES[kind]
-        if size > len(value):
-            file.seek(layout.offset.unpack(value)[0])
-            value = file.read(size)
-        fields[tag] = kind, value[:size]
-    return fields
-
-
-def _write(file: BinaryIO, layout: _Layout, fields: dict[int, tuple[int, bytes]]) -> int:
+def _write(file: BinaryIO, layout: Layout, fields: dict[int, tuple[int, bytes]]) -> int:
     """A directory at the end of the file; returns its place."""
     entries = []
     for tag, (kind, raw) in fields.items():
         if kind == _LONG8 and not layout.big:
             wide = np.frombuffer(raw, layout.order + "u8")
             kind, raw = _LONG, wide.astype(layout.order + "u4").tobytes()
-        count, room = len(raw) // _BYTES[kind], layout.offset.size
+        count, room = len(raw) // FIELD_BYTES[kind], layout.offset.size
         if len(raw) > room:
             raw, content = layout.offset.pack(_at_end(file)), raw
             file.write(content)
