@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,6 @@ import numpy as np
 
 from hsgeo.engine.progress import NullProgress
 from hsgeo.errors import OutputExistsError, OutputWriteError
-from hsgeo.methods.base import get_method
 from hsgeo.scene import open_scene, write_scene
 from hsgeo.tasks.assessment import assess
 from hsgeo.tasks.fusion import FusionJob
@@ -80,7 +78,7 @@ def demo(
     fusion = job.write(paths["fused"], WriteOptions(overwrite=overwrite))
     with progress.stage("assess"):
         truth = open_scene(paths["truth"], chunks=None)
-        before = compare(_interpolated(job), truth, job.pair.ratio).values
+        before = compare(job.by("bicubic").scene(), truth, job.pair.ratio).values
         quality = assess(
             paths["fused"],
             hsi=paths["hsi"],
@@ -97,14 +95,6 @@ def demo(
         "quality": quality,
         "before": before,
     }
-
-
-def _interpolated(job: FusionJob) -> Any:
-    """The HSI of a job, only interpolated onto the same grid."""
-    plain = copy(job)
-    plain.method, plain.values, plain._model, plain.notes = get_method("bicubic"), {}, None, []
-    plain.progress = NullProgress()
-    return plain.scene()
 
 
 def _pictures(paths: dict[str, Path], truth: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterable, Mapping
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -176,6 +177,16 @@ class FusionJob:
             return kind(**values)
         except ValidationError as error:
             raise ParameterError(wrong_value(error)) from error
+
+    def by(self, method: str) -> FusionJob:
+        """The same pair by another method with its defaults: silent, and without the notes of this job."""
+        from hsgeo.engine.progress import NullProgress
+        from hsgeo.methods.base import get_method
+
+        job = copy(self)
+        job.method, job.values, job.arguments = get_method(method), {}, {**self.arguments, "method": method}
+        job.notes, job.progress, job._model = [], NullProgress(), None
+        return job
 
     def tile_plan(self, model: Any | None = None, resumed: Path | None = None) -> Any:
         """The tiles of the fine grid; those of the store `resumed` where there is one and no size is asked for."""

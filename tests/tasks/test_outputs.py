@@ -113,6 +113,15 @@ def test_provenance_says_what_went_in_and_what_came_out(pair, tmp_path):
     assert provenance(tmp_path / "pair" / "hsi.tif")["output"]["gsd"] == 30.0
 
 
+def test_the_same_pair_by_another_method(pair):
+    job = FusionJob(*pair, FusionOptions("gsa", register=False), params={})
+    before = job.scene().values
+    other = job.by("bicubic")
+    np.testing.assert_array_equal(other.scene().values, FusionJob(*pair, BICUBIC).scene().values)
+    assert (job.arguments["method"], other.arguments["method"]) == ("gsa", "bicubic")
+    np.testing.assert_array_equal(job.scene().values, before)
+
+
 def test_blocks_divide_tiles():
     class Tiles:
         def __init__(self, tile, shape):
