@@ -12,7 +12,6 @@ doi:10.1109/TIP.2015.2458572) with a prior that varies over frequency.
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass
@@ -22,9 +21,6 @@ from typing import Any
 import numpy as np
 import torch
 from scipy.linalg import eigh
-
-# read at the first allocation: large pages make fresh arrays cheaper (Linux; half of the system time of a tile)
-os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 Spectrum = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
