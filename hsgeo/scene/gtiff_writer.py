@@ -202,7 +202,7 @@ def overview_config(options: Mapping[str, str]) -> dict[str, str]:
     pairs = {"ZSTD_LEVEL": "ZSTD_LEVEL_OVERVIEW", "PREDICTOR": "PREDICTOR_OVERVIEW", "BIGTIFF": "BIGTIFF_OVERVIEW"}
     # GDAL's own 128 makes four times as many blocks, a quarter slower to write for 224 bands
     return {
-        "GDAL_TIFF_OVR_BLOCKSIZE": "256",
+        "GDAL_TIFF_OVR_BLOCKSIZE": str(LARGEST),
         **{config: options[key] for key, config in pairs.items() if key in options},
     }
 
