@@ -67,6 +67,5 @@ def run(arguments: list[str]) -> int:
 
 
 def _fail(message: str, code: int) -> int:
-    message = message.replace(" (overwrite=True)", "")  # advice for Python
     sys.stderr.write(f"hsgeo: {'' if code == 130 else 'error: '}{message}\n")
     return code

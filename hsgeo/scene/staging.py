@@ -67,7 +67,7 @@ def refuse_existing(paths: Sequence[Path], overwrite: bool) -> None:
         if path.is_dir():
             raise OutputWriteError(f"{path} is a folder; choose another output.")
         if os.path.lexists(path) and not overwrite:
-            raise OutputExistsError(f"{path} exists; give --overwrite (overwrite=True) or another output.")
+            raise OutputExistsError(f"{path} exists; give --overwrite or another output.")
 
 
 @contextmanager

@@ -109,7 +109,7 @@ def check_output(path: str | os.PathLike[str], overwrite: bool = False) -> None:
         if not any((target / mark).exists() for mark in _ZARR_MARKS) and any(target.iterdir()):
             raise OutputWriteError(f"{target} is a folder that holds no zarr store; choose another output.")
         if not overwrite:
-            raise OutputExistsError(f"{target} exists; give --overwrite (overwrite=True) or another output.")
+            raise OutputExistsError(f"{target} exists; give --overwrite or another output.")
     else:
         beside = [target.with_name(target.name + s) for s in SIDECARS] if target.suffix.lower() != ".zarr" else []
         header = [target.with_suffix(".hdr")] if FORMATS.get(target.suffix.lower()) == "ENVI" else []

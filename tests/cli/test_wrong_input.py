@@ -221,11 +221,6 @@ def test_a_mask_that_hides_a_whole_image(image, inside, capfd):
         )
 
 
-def test_advice_for_python_is_not_given_here(inside, capfd):
-    Path("taken.tif").write_bytes(b"precious")
-    assert "overwrite=True" not in refused(["convert", "hsi.tif", "-o", "taken.tif"], capfd, "--overwrite or")
-
-
 def test_creation_options(inside, capfd):
     refused(["fuse", "hsi.tif", "msi.tif", "--co", "COMPRES=ZSTD"], capfd, "COMPRES=ZSTD", "did you mean COMPRESS")
     refused(["fuse", "hsi.tif", "msi.tif", "--co", "COMPRESS=ZTSD"], capfd, "COMPRESS=ZTSD", "did you mean ZSTD")
