@@ -7,7 +7,7 @@ from typing import Any
 
 from hsgeo.errors import ParameterError
 from hsgeo.scene import open_scene, write_scene
-from hsgeo.tasks.options import WriteOptions, check_target
+from hsgeo.tasks.options import WriteOptions, check_target, refuse_inputs
 
 
 def convert(
@@ -43,6 +43,7 @@ def convert(
     write = write or WriteOptions()
     if write.resume:
         raise ParameterError("convert has nothing to resume; run it again with --overwrite.")
+    refuse_inputs([output], [source])
     check_target(output, write)
     notes: list[str] = []
     scene = open_scene(source, sensor=sensor, bands=bands, bbox=bbox, chunks=None, notes=notes)

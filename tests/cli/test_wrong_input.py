@@ -159,6 +159,8 @@ def test_an_output_never_replaces_an_input(inside, capfd):
     refused(["fuse", "hsi.tif", "msi.tif", "-o", "x.tif", "--flags", "msi.tif", "--overwrite"], capfd, "input")
     refused(["assess", "hsi.tif", "--reference", "hsi.tif", "--report", "hsi.tif", "--overwrite"], capfd, "input")
     refused(["simulate", "hsi.tif", "-o", ".", "--ratio", "2", "--overwrite"], capfd, "hsi.tif", "input")
+    refused(["convert", "hsi.tif", "-o", "./hsi.tif", "--overwrite"], capfd, "hsi.tif", "input")
+    refused(["convert", "cube.bsq", "-o", "cube.img", "--overwrite"], capfd, "cube", "input")
     assert before == {p.name: p.read_bytes() for p in inside.iterdir()}
 
 
