@@ -12,8 +12,6 @@ import yaml
 
 from hsgeo.errors import OutputExistsError, ParameterError, did_you_mean
 
-#: outputs that a header of the same stem belongs to
-ENVI_SUFFIXES = (".img", ".bsq", ".dat", ".bil", ".bip")
 #: types that rasters of every format we write can hold
 DTYPES = ("uint8", "int16", "uint16", "int32", "uint32", "float32", "float64")
 
@@ -27,7 +25,6 @@ class RunOptions:
     scheduler: str | None = None
     tile: int | None = None
     memory: str = "4GiB"
-    progress: str = "none"
     seed: int = 0
 
     def check(self) -> None:
@@ -97,9 +94,12 @@ def refuse_inputs(outputs: Iterable[str | os.PathLike[str]], inputs: Iterable[st
     OutputExistsError
         An output, or the header that comes with it, is a file of an input.
     """
+    from hsgeo.scene.write import FORMATS
+
     read = [Path(i) for i in inputs if i]
     for output in map(Path, outputs):
-        for path in (output, output.with_suffix(".hdr")) if output.suffix.lower() in ENVI_SUFFIXES else (output,):
+        header = [output.with_suffix(".hdr")] if FORMATS.get(output.suffix.lower()) == "ENVI" else []
+        for path in (output, *header):
             for source in (p for i in read for p in (i, *_headers(i))):
                 if path.exists() and source.exists() and path.samefile(source):
                     raise OutputExistsError(f"{output} would replace the input {source}; choose another output.")
