@@ -53,8 +53,8 @@ def choose_bands(
     def leave_out(which: np.ndarray, why: str) -> None:
         which = which & keep
         if which.any():
-            text = f"{msi_name}: {_listed([names[i] for i in np.flatnonzero(which)])} left out ({why})."
-            notes.append(Warned(text))
+            left = _listed([names[i] for i in np.flatnonzero(which)])
+            notes.append(Warned(f"{msi_name}: {left} left out ({why})."))
         keep[which] = False
 
     leave_out(~msi["good"].values, "not good")

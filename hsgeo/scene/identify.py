@@ -72,8 +72,7 @@ def identify(
                 f"not say which ones; name the bands in the file or give a sensor with {len(infos)} bands."
             )
         if not lacking and not any(matches):
-            text = f"{name}: its wavelengths agree with no band of {given.name}; those of the file are kept."
-            say(Warned(text))
+            say(Warned(f"{name}: its wavelengths agree with no band of {given.name}; those of the file are kept."))
         _fill(infos, matches)
         return str(given.name)
     table: Sensor | None = None
@@ -97,8 +96,8 @@ def identify(
         return str(table.name)
     if table is not None and (matches := match_bands(infos, table)) is not None:
         _fill(infos, matches)
-        text = f"{name}: no wavelengths in the file; taken from the sensor table {table.name}, "
-        say(Warned(f"{text}which its name or tags point to."))
+        source = f"the sensor table {table.name}, which its name or tags point to"
+        say(Warned(f"{name}: no wavelengths in the file; taken from {source}."))
         return str(table.name)
     return _by_count(infos, name, say)
 
@@ -109,8 +108,8 @@ def _by_count(infos: Sequence[BandInfo], name: str, say: Say) -> str:
     fitting = sensors_with_band_count(len(infos))
     if len(fitting) == 1:
         _fill(infos, list(fitting[0].bands))
-        text = f"{name}: no wavelengths in the file; taken from {fitting[0].name}, the only sensor table with "
-        say(Warned(f"{text}{len(infos)} bands (--sensor names another)."))
+        source = f"{fitting[0].name}, the only sensor table with {len(infos)} bands (--sensor names another)"
+        say(Warned(f"{name}: no wavelengths in the file; taken from {source}."))
         return str(fitting[0].name)
     several = f", {len(infos)} bands fit {' and '.join(s.name for s in fitting)}" if fitting else ""
     say(Warned(f"{name}: no wavelengths are known{several}; --sensor NAME gives them."))

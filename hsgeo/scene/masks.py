@@ -30,8 +30,8 @@ def apply_mask(scene: xr.DataArray, mask: xr.DataArray, notes: list[str] | None 
     """
     target, source = geobox_of(scene), geobox_of(mask)
     if overlap(target, source, 1) is None and notes is not None:
-        text = f"the mask {label(mask)} ({extent_text(source, target)}) does not meet {label(scene)}."
-        notes.append(Warned(text))
+        where = extent_text(source, target)
+        notes.append(Warned(f"the mask {label(mask)} ({where}) does not meet {label(scene)}."))
     first = mask.isel(band=0, drop=False) if mask.sizes["band"] == 1 else mask.max("band", keep_attrs=True)
     layer = first.expand_dims("band") if "band" not in first.dims else first
 
