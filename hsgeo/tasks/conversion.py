@@ -7,6 +7,7 @@ from typing import Any
 
 from hsgeo.errors import ParameterError
 from hsgeo.scene import open_scene, write_scene
+from hsgeo.tasks.inputs import path_of
 from hsgeo.tasks.options import WriteOptions, check_target, refuse_inputs
 
 
@@ -43,7 +44,7 @@ def convert(
     write = write or WriteOptions()
     if write.resume:
         raise ParameterError("convert has nothing to resume; run it again with --overwrite.")
-    refuse_inputs([output], [source])
+    refuse_inputs([output], [path_of(source)])
     check_target(output, write)
     notes: list[str] = []
     scene = open_scene(source, sensor=sensor, bands=bands, bbox=bbox, chunks=None, notes=notes)
