@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from hsgeo.errors import ParameterError
-
-Spacing = Literal["even", "trailing"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,13 +47,6 @@ class Schedule:
         """
         return cls.of_betas(np.linspace(first, last, steps))
 
-    @classmethod
-    def cosine(cls, steps: int = 1000, offset: float = 0.008, most: float = 0.999) -> Schedule:
-        """Gamma falls as a squared cosine; no beta above `most` (Nichol & Dhariwal 2021, arXiv:2102.09672, eq. 17)."""
-        angle = (np.arange(steps + 1) / steps + offset) / (1 + offset) * np.pi / 2
-        gamma = np.cos(angle) ** 2
-        return cls.of_betas(np.minimum(1 - gamma[1:] / gamma[:-1], most))
-
     @property
     def steps(self) -> int:
         """T."""
@@ -70,11 +60,10 @@ class Schedule:
         t = rng.integers(1, self.steps + 1, count)
         return rng.uniform(self.gamma[t], self.gamma[t - 1])
 
-    def levels(self, steps: int, spacing: Spacing = "trailing") -> np.ndarray:
-        """Noise levels that a sampler visits: `steps` + 1 values, the last 1 (clean).
+    def levels(self, steps: int) -> np.ndarray:
+        """Noise levels that a sampler visits: `steps` + 1 values from the noisiest to 1 (clean), evenly spaced in t.
 
-        ``trailing`` starts from the noisiest level, T; ``even`` leaves as much room above the first as between any two
-        (Lin et al. 2024, doi:10.1109/WACV57701.2024.00532, table 2, call it leading).
+        "Trailing" in Lin et al. 2024 (doi:10.1109/WACV57701.2024.00532, table 2).
 
         Raises
         ------
@@ -84,8 +73,5 @@ class Schedule:
         if not 1 <= steps <= self.steps:
             raise ParameterError(f"steps is {steps}; this schedule takes 1 to {self.steps}.")
         stride = self.steps / steps
-        if spacing == "trailing":
-            visited = np.round(self.steps - stride * np.arange(steps)).astype(int)
-        else:
-            visited = 1 + (np.arange(steps)[::-1] * (self.steps // steps))
+        visited = np.round(self.steps - stride * np.arange(steps)).astype(int)
         return np.append(self.gamma[visited], 1.0)
