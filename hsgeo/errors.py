@@ -52,6 +52,10 @@ class ParameterError(InputError):
     """A parameter outside its range or of the wrong kind."""
 
 
+class ModelError(InputError):
+    """A trained model that cannot be read, or does not fit what it is asked to do."""
+
+
 class OutputExistsError(InputError, FileExistsError):
     """The output exists and ``--overwrite`` was not given."""
 

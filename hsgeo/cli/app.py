@@ -8,7 +8,7 @@ import traceback
 
 import typer
 
-from hsgeo.cli import assess, bench, convert, demo, fuse, info, simulate
+from hsgeo.cli import assess, bench, convert, demo, fuse, info, simulate, train
 from hsgeo.errors import HsgeoError
 
 INTERRUPTED = "interrupted; what is done is kept: run the same command with --resume."
@@ -27,6 +27,8 @@ app = typer.Typer(
 )
 for command in (info.info, fuse.fuse, assess.assess, simulate.simulate, convert.convert, demo.demo):
     app.command()(command)
+train.group.command("hsr-diff")(train.hsr_diff)
+app.add_typer(train.group, name="train")
 app.add_typer(bench.group, name="bench")
 
 

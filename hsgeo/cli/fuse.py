@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from hsgeo.cli import options as o
-from hsgeo.cli.printing import print_notes, print_rows, ranges
+from hsgeo.cli.printing import print_notes, print_rows, ranges, say
+from hsgeo.errors import ParameterError
 
 
 @o.command
@@ -31,6 +34,14 @@ def fuse(
     msi_mask: Annotated[
         str | None, typer.Option("--msi-mask", help="Raster, not 0 where the MSI must not be used.")
     ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", help="hsr-diff: trained model [default: hsgeo's own].")
+    ] = None,
+    train: Annotated[bool, typer.Option("--train", help="hsr-diff: train the model on this pair first.")] = False,
+    steps: Annotated[int | None, typer.Option("--steps", min=1, help="hsr-diff: steps of the sampler.")] = None,
+    samples: Annotated[
+        int | None, typer.Option("--samples", min=1, help="hsr-diff: samples whose mean is the result.")
+    ] = None,
     hsi_sensor: o.HsiSensor = None,
     msi_sensor: o.MsiSensor = None,
     bands: o.Bands = None,
@@ -51,12 +62,46 @@ def fuse(
     writing, box, register = write.options(resume), o.parse_bbox(bbox), not no_register
     options = FusionOptions(method, gsd, register, bands, box, hsi_sensor, msi_sensor, hsi_mask, msi_mask)
     params = load_parameters(config, settings or [])
+    params |= {k: v for k, v in (("model", model), ("steps", steps), ("samples", samples)) if v is not None}
     if not dry_run:
         check_target(target, writing)
+    if train and not dry_run:
+        params["model"] = _train(hsi, msi, target, options, params, run, writing.overwrite, progress)
     job = FusionJob(hsi, msi, options, run=run.options(), params=params, progress=progress)
     if dry_run:
         return job.plan(target, writing), _print_plan
     return job.write(target, writing, uncertainty=uncertainty, flags=flags), print_report
+
+
+def _train(
+    hsi: str,
+    msi: str,
+    target: str,
+    options: Any,
+    params: Mapping[str, Any],
+    run: o.Running,
+    overwrite: bool,
+    progress: Any,
+) -> str:
+    """Train on the pair; the model, which is kept beside the output."""
+    from hsgeo.tasks import train
+
+    if options.method != "hsr-diff":
+        raise ParameterError(f"--train: method {options.method} has nothing to train; add --method hsr-diff.")
+    model = Path(target).with_suffix(".safetensors")
+    train(
+        [hsi, msi],
+        model,
+        options=options,
+        params=params.get("training", {}),
+        start=params.get("model", "package"),
+        seed=run.seed,
+        device=run.device,
+        overwrite=overwrite,
+        progress=progress,
+        said=say,
+    )
+    return str(model)
 
 
 def _print_plan(r: dict[str, Any]) -> None:
@@ -104,6 +149,7 @@ def print_report(r: dict[str, Any]) -> None:
             ("noise of HSI", r.get("noise_hsi")),
             ("noise of MSI", r.get("noise_msi")),
             ("subspace", r.get("subspace")),
+            ("model", None if r.get("model") is None else f"{r['model']}: {r['gain_of_model']}"),
             (
                 "consistency",
                 ", ".join(f"{k.split('_')[0].upper()} {v:.2f} x its noise" for k, v in c.items() if v is not None)

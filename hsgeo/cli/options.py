@@ -23,7 +23,7 @@ Output = Annotated[
     str | None,
     typer.Option("-o", "--output", help="Output; the suffix chooses the format (.tif, .img/.bsq/.dat, .zarr)."),
 ]
-FusionMethod = Annotated[str, typer.Option("--method", help="subspace, gsa, bicubic.")]
+FusionMethod = Annotated[str, typer.Option("--method", help="subspace, hsr-diff, gsa, bicubic.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run of the same command.")]
 Cog = Annotated[bool, typer.Option("--cog", help="Write a cloud-optimised GeoTIFF.")]

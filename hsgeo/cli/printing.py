@@ -52,3 +52,8 @@ def ranges(numbers: Iterable[int]) -> str:
         else:
             parts.append([n, n])
     return ", ".join(f"{a}" if a == b else f"{a}-{b}" for a, b in parts)
+
+
+def say(text: str) -> None:
+    """A line for a person who waits, beside the result."""
+    typer.echo(text, err=True)

@@ -185,6 +185,7 @@ class Method(ABC):
 
 _BUILT_IN = {
     "subspace": "hsgeo.methods.fusion.subspace:SubspaceFusion",
+    "hsr-diff": "hsgeo.methods.fusion.hsr_diff:HsrDiffFusion",
     "gsa": "hsgeo.methods.fusion.gsa:GsaFusion",
     "bicubic": "hsgeo.methods.fusion.bicubic:BicubicFusion",
 }

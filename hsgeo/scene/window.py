@@ -29,6 +29,10 @@ class Window:
         y0, x0 = min(max(self.y0, 0), height), min(max(self.x0, 0), width)
         return Window(y0, max(y0, min(self.y1, height)), x0, max(x0, min(self.x1, width)))
 
+    def clip_to(self, other: Window) -> Window:
+        """The part inside another window (empty windows have y1 == y0 or x1 == x0)."""
+        return self.within(other).clip(*other.shape).shift(other.y0, other.x0)
+
     def grow(self, pixels: int) -> Window:
         """The window with `pixels` more on each side."""
         return Window(self.y0 - pixels, self.y1 + pixels, self.x0 - pixels, self.x1 + pixels)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .inputs import FusionOptions
     from .options import RunOptions, WriteOptions
     from .reduction import simulate
+    from .training import train
 
 __all__ = [
     "FusionJob",
@@ -27,6 +28,7 @@ __all__ = [
     "describe_sensors",
     "fuse",
     "simulate",
+    "train",
 ]
 
 _MODULES = {
@@ -38,6 +40,7 @@ _MODULES = {
     "info": ("describe", "describe_sensors"),
     "demonstration": ("demo",),
     "options": ("RunOptions", "WriteOptions"),
+    "training": ("train",),
 }
 _EXPORTS = {name: module for module, names in _MODULES.items() for name in names}
 

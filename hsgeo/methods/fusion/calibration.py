@@ -60,25 +60,21 @@ def calibrate(model: SubspaceModel, patches: Sequence[Any], seed: int = 0) -> No
 
 def _factors(model: SubspaceModel, pairs: Sequence[tuple[Any, np.ndarray, np.ndarray]]) -> np.ndarray:
     """Factors (2, B_model) for pixels that both images see and for those that the HSI alone sees."""
-    low = copy(model)
-    low.__post_init__()
-    low.calibration, low.lost = None, np.zeros(len(model.noise))
-    fit_prior(low, [patch for patch, _, _ in pairs])
+    low = one_scale_down(model, [patch for patch, _, _ in pairs])
     low.tabulate_variance()
     assert low.table is not None
     p, bands = len(model.mean), len(model.noise)
     moments, predicted, count = np.zeros((2, p, p)), np.zeros((2, bands)), 0
     for patch, truth, known in pairs:
         case = PatchCase(low, patch)
-        own = low.operators(case.frame.shape)
+        interpolated, detail, weights = case.solution(low)
         rows, columns = case.frame.cut(case.frame.outer)
-        interpolated = own.upsample(own.tensor(low.calm(case.frame.take(case.coarse, low.scale))))
-        detail, weights = own.detail(case.data, low.energy)
-        for i, found in enumerate((detail, own.alone(case.data))):
-            error = ((interpolated + found)[:, rows, columns].double().numpy() - truth)[:, known]
+        alone = low.operators(case.frame.shape).alone(case.data)[:, rows, columns]
+        for i, found in enumerate((detail, alone)):
+            error = ((interpolated + found).double().numpy() - truth)[:, known]
             moments[i] += error @ error.T
             flags = np.full(known.shape, i, np.uint8)
-            variance = low.table.over(weights[:, rows, columns], (0, 0), flags)
+            variance = low.table.over(weights, (0, 0), flags)
             predicted[i] += variance[:, known].sum(1, dtype=np.float64)
         count += int(known.sum())
     # the HSI's own noise is white of variance 1 in the coefficients
@@ -87,6 +83,15 @@ def _factors(model: SubspaceModel, pairs: Sequence[tuple[Any, np.ndarray, np.nda
     overall = np.maximum(real.sum(1, keepdims=True), 0.0) / predicted.sum(1, keepdims=True)
     squares = np.clip(real / predicted, overall / 4, overall * 4)
     return np.clip(np.sqrt(squares), *LIMITS)
+
+
+def one_scale_down(model: SubspaceModel, patches: Sequence[Any]) -> SubspaceModel:
+    """The model of the same sensors, fitted to patches of `reduced`."""
+    low = copy(model)
+    low.__post_init__()
+    low.calibration, low.lost = None, np.zeros(len(model.noise))
+    fit_prior(low, patches)
+    return low
 
 
 def reduced(

@@ -137,3 +137,16 @@ class PatchCase:
         """Posterior mean of the detail (p, H, W) at the prior's own level, in the solver's coordinates."""
         solver = model.operators(self.frame.shape).solver
         return solver.field(solver.solve(solver.take(self.data)))
+
+    def solution(self, model: SubspaceModel) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Interpolated HSI and detail (p, H, W), and weights of the levels (levels, H, W), over the patch."""
+        own = model.operators(self.frame.shape)
+        rows, columns = self.frame.cut(self.frame.outer)
+        detail, weights = own.detail(self.data, model.energy)
+        return self.interpolated(model), detail[:, rows, columns], weights[:, rows, columns]
+
+    def interpolated(self, model: SubspaceModel) -> torch.Tensor:
+        """The interpolated HSI (p, H, W) over the patch."""
+        own = model.operators(self.frame.shape)
+        rows, columns = self.frame.cut(self.frame.outer)
+        return own.upsample(own.tensor(model.calm(self.frame.take(self.coarse, model.scale))))[:, rows, columns]

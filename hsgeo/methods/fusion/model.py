@@ -25,6 +25,33 @@ from hsgeo.scene.window import Window
 CACHE = 4
 
 
+@dataclass
+class Solved:
+    """The coefficients of a tile over its frame, before spectra are made of them.
+
+    Attributes
+    ----------
+    frame : Frame
+    operators : TileOperators
+    flags : uint8 array (H, W)
+        Of the core; see `hsgeo.methods.base.TileResult`.
+    interpolated, detail : tensors (p, H, W)
+        The interpolated HSI and what is added to it.
+    weights : tensor (levels, H, W)
+        Share of each level of the prior.
+    innovations : list of tensors
+        What each sensor sees beyond the interpolated HSI, in units of its noise; NaN in its gaps.
+    """
+
+    frame: Frame
+    operators: TileOperators
+    flags: np.ndarray
+    interpolated: torch.Tensor
+    detail: torch.Tensor
+    weights: torch.Tensor
+    innovations: list[torch.Tensor]
+
+
 @dataclass(kw_only=True)
 class SubspaceModel(FittedModel):
     """Everything that the fit has fixed, beside what `FittedModel` says (all arrays float64, numpy).
@@ -145,6 +172,19 @@ class SubspaceModel(FittedModel):
         self, hsi: np.ndarray, msi: Sequence[np.ndarray], outer: Window, core: Window, device: str = "cpu"
     ) -> TileResult:
         """Fuse one tile; see `hsgeo.methods.base.Model`."""
+        solved = self.solve(hsi, msi, outer, core, device)
+        variance = None
+        if self.has_variance:
+            rows, columns = solved.frame.cut(core)
+            variance = self.variance(solved.weights[:, rows, columns], core, solved.flags)
+        return TileResult(
+            self.spectra(solved, hsi, core), variance, solved.flags, self.misfits(solved, hsi, outer, core)
+        )
+
+    def solve(
+        self, hsi: np.ndarray, msi: Sequence[np.ndarray], outer: Window, core: Window, device: str = "cpu"
+    ) -> Solved:
+        """The posterior mean of the coefficients; parameters as in `apply`."""
         frame = Frame.around(outer, self.scene, self.multiple)
         own = self.operators(frame.shape, device)
         spectra = hsi[self.model_bands]
@@ -158,43 +198,45 @@ class SubspaceModel(FittedModel):
         lacks = ~np.isfinite(raw).all(0)
         detail, weights = own.detail(own.complete(innovations, lacks & covered(seen, lacks.shape)), self.energy)
         innovations[-1] = torch.where(torch.as_tensor(lacks, device=own.device), torch.nan, innovations[-1])
-        stats = self._stats(own, detail, innovations, frame, core)
-        stats["hsi_chi2"] += self._beyond(spectra, core.coarsen(self.scale).within(outer.coarsen(self.scale)))
-        rows, columns = frame.cut(core)
-        values = self.synthesis(fused[:, rows, columns] + detail[:, rows, columns])
+        return Solved(frame, own, flags, fused, detail, weights, innovations)
+
+    def spectra(self, solved: Solved, hsi: np.ndarray, core: Window) -> np.ndarray:
+        """All bands (B, H, W) over the core; NaN where there is nothing to say."""
+        rows, columns = solved.frame.cut(core)
+        values = self.synthesis(solved.interpolated[:, rows, columns] + solved.detail[:, rows, columns])
         if len(self.plain_bands):
-            values[self.plain_bands] = interpolate(frame, hsi[self.plain_bands], self.scale, core)
-        values[:, flags == 3] = np.nan
-        variance = self._variance(weights[:, rows, columns], core, flags) if self.has_variance else None
-        return TileResult(values, variance, flags, stats)
+            values[self.plain_bands] = interpolate(solved.frame, hsi[self.plain_bands], self.scale, core)
+        values[:, solved.flags == 3] = np.nan
+        return values
+
+    def misfits(self, solved: Solved, hsi: np.ndarray, outer: Window, core: Window) -> dict[str, float]:
+        """Squared misfit of the result, degraded, to both images over the core, in units of their noise, and counts."""
+        stats = {"hsi_chi2": 0.0, "hsi_count": 0, "msi_chi2": 0.0, "msi_count": 0}
+        own = solved.operators
+        for j, sensor in enumerate(self.sensors):
+            rows, columns = solved.frame.cut(core, sensor.ratio)
+            misfit = (solved.innovations[j] - own.observe(solved.detail, j))[:, rows, columns]
+            known = torch.isfinite(misfit)
+            name = "hsi" if j == len(self.sensors) - 1 else "msi"
+            stats[f"{name}_chi2"] += float(torch.where(known, misfit, 0.0).double().square().sum())
+            count = int(known.sum())
+            stats[f"{name}_count"] += count // len(self.mean) * len(self.model_bands) if name == "hsi" else count
+        inside = core.coarsen(self.scale).within(outer.coarsen(self.scale))
+        stats["hsi_chi2"] += self._beyond(hsi[self.model_bands], inside)
+        return stats
 
     def tabulate_variance(self) -> None:
         """Compute the posterior variance, once for all tiles: raw, or with the calibration where there is one."""
         table = VarianceTable.of(self.sensors, self.covariance, self.spectrum, self.spread, self.basis)
         self.table = table.scaled(1.0 if self.calibration is None else self.calibration, self.lost)
 
-    def _variance(self, weights: torch.Tensor, core: Window, flags: np.ndarray) -> np.ndarray:
+    def variance(self, weights: torch.Tensor, core: Window, flags: np.ndarray) -> np.ndarray:
         """Posterior variance (B, H, W) over the core; NaN in bands that are not of the model and without data."""
         assert self.table is not None
         out = np.full((len(self.bad_reason), *core.shape), np.nan, np.float32)
         out[self.model_bands] = self.table.over(weights, (core.y0, core.x0), flags)
         out[:, flags == 3] = np.nan
         return out
-
-    def _stats(
-        self, own: TileOperators, detail: torch.Tensor, innovations: Sequence[torch.Tensor], frame: Frame, core: Window
-    ) -> dict[str, float]:
-        """Squared misfit of the result, degraded, to both images over the core, in units of their noise, and counts."""
-        stats = {"hsi_chi2": 0.0, "hsi_count": 0, "msi_chi2": 0.0, "msi_count": 0}
-        for j, sensor in enumerate(self.sensors):
-            rows, columns = frame.cut(core, sensor.ratio)
-            misfit = (innovations[j] - own.observe(detail, j))[:, rows, columns]
-            known = torch.isfinite(misfit)
-            name = "hsi" if j == len(self.sensors) - 1 else "msi"
-            stats[f"{name}_chi2"] += float(torch.where(known, misfit, 0.0).double().square().sum())
-            count = int(known.sum())
-            stats[f"{name}_count"] += count // len(self.mean) * len(self.model_bands) if name == "hsi" else count
-        return stats
 
     def _beyond(self, spectra: np.ndarray, window: Window) -> float:
         """Squared sum of what the subspace leaves of complete spectra (B_model, h, w), in units of the noise."""

@@ -52,16 +52,25 @@ class SubspaceFusion(Method):
             The HSI has no data, or the same value everywhere.
         """
         params = params or SubspaceParams()
-        if inputs.pair.ratio < 2:
-            raise GridError("the MSI's pixels are no smaller than the HSI's: there is nothing to sharpen.")
-        found = survey(inputs, params.dimension, params.seed)
-        model = _model(inputs, found, params)
-        fit_prior(model, found.patches)
-        if params.uncertainty:
-            if params.calibrate:
-                calibrate(model, found.patches, params.seed)
-            model.tabulate_variance()
-        return model
+        check_ratio(inputs)
+        return fit_model(inputs, survey(inputs, params.dimension, params.seed), params)
+
+
+def check_ratio(inputs: FusionInputs) -> None:
+    """Refuse an MSI that is not finer."""
+    if inputs.pair.ratio < 2:
+        raise GridError("the MSI's pixels are no smaller than the HSI's: there is nothing to sharpen.")
+
+
+def fit_model(inputs: FusionInputs, found: Survey, params: SubspaceParams) -> SubspaceModel:
+    """The fitted model of a pair that has been surveyed."""
+    model = _model(inputs, found, params)
+    fit_prior(model, found.patches)
+    if params.uncertainty:
+        if params.calibrate:
+            calibrate(model, found.patches, params.seed)
+        model.tabulate_variance()
+    return model
 
 
 def _model(inputs: FusionInputs, found: Survey, params: SubspaceParams) -> SubspaceModel:

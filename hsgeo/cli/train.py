@@ -1,0 +1,119 @@
+"""``hsgeo train``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import typer
+
+from hsgeo.cli import options as o
+from hsgeo.cli.printing import print_rows, say
+from hsgeo.errors import ParameterError
+
+group = typer.Typer(help="Train a network on a pair, or on reference scenes.", no_args_is_help=True)
+
+
+def parse_ratio(text: str | None) -> int | tuple[int, int] | None:
+    """``4`` or ``2-8``."""
+    if text is None:
+        return None
+    try:
+        first, _, last = text.partition("-")
+        return (int(first), int(last)) if last else int(first)
+    except ValueError:
+        raise ParameterError(f"--ratio {text!r}: a whole number, or a range such as 2-8.") from None
+
+
+def nested(values: Mapping[str, Any]) -> dict[str, Any]:
+    """``{"network.width": 64}`` -> ``{"network": {"width": 64}}``."""
+    out: dict[str, Any] = {}
+    for key, value in values.items():
+        place, names = out, key.split(".")
+        for name in names[:-1]:
+            place = place[name] = dict(place.get(name, {}))
+        place[names[-1]] = value
+    return out
+
+
+@o.command
+def hsr_diff(
+    inputs: Annotated[
+        list[str], typer.Argument(help="An HSI and an MSI; with --reference, hyperspectral scenes.", show_default=False)
+    ],
+    *,
+    output: Annotated[str, typer.Option("-o", "--output", help="The model, .safetensors.")],
+    reference: Annotated[
+        bool, typer.Option("--reference", help="The inputs are reference scenes, degraded in many ways.")
+    ] = False,
+    ratio: Annotated[
+        str | None, typer.Option("--ratio", help="With --reference: of the GSDs, 4 or a range 2-8.")
+    ] = None,
+    msi_sensor: Annotated[
+        list[str] | None,
+        typer.Option("--msi-sensor", help="With --reference: whose bands the MSI has; may be repeated."),
+    ] = None,
+    start: Annotated[
+        str, typer.Option("--start", help="Model to begin from: a file, package (hsgeo's own) or none.")
+    ] = "package",
+    minutes: Annotated[
+        float | None, typer.Option("--minutes", min=0.0, help="Stop after this time with the best weights so far.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option("--steps", min=1, help="Steps of the optimiser.")] = None,
+    hsi_sensor: o.HsiSensor = None,
+    no_register: Annotated[bool, typer.Option("--no-register", help="Do not look for a residual shift.")] = False,
+    gsd: Annotated[float | None, typer.Option("--gsd", help="Pixel size wanted, in metres.")] = None,
+    config: o.Config = None,
+    settings: o.Settings = None,
+    seed: o.Seed = 0,
+    device: o.Device = "auto",
+    overwrite: o.Overwrite = False,
+    resume: o.Resume = False,
+    progress: Any,
+) -> o.Said:
+    """Train the network of hsr-diff: one scale down on the pair itself, or on reference scenes."""
+    from hsgeo.tasks import FusionOptions, train
+    from hsgeo.tasks.options import load_parameters
+
+    told = load_parameters(config, [])
+    params = nested({**told.get("training", told), **load_parameters(None, settings or [])})
+    if steps is not None:
+        params["steps"] = steps
+    sensors = msi_sensor or []
+    options = FusionOptions(
+        gsd=gsd,
+        register=not no_register,
+        hsi_sensor=hsi_sensor,
+        msi_sensor=sensors[0] if sensors and not reference else None,
+    )
+    report = train(
+        inputs,
+        output,
+        reference=reference,
+        ratio=parse_ratio(ratio),
+        msi_sensors=sensors,
+        start=None if start == "none" else start,
+        options=options,
+        params=params,
+        minutes=minutes,
+        seed=seed,
+        device=device,
+        overwrite=overwrite,
+        resume=resume,
+        progress=progress,
+        said=say,
+    )
+    return report, print_report
+
+
+def print_report(r: dict[str, Any]) -> None:
+    """What was trained, as a person reads it."""
+    print_rows(
+        [
+            ("model", f"{r['output']} ({r['parameters']} parameters)"),
+            ("examples", str(r["examples"])),
+            ("trained", f"{r['steps']} steps in {r['seconds']:.0f} s"),
+            ("validation", f"PSNR on the held-back strips {r['validation_gain_db']:+.2f} dB over subspace"),
+            ("curves", f"{r['curves']}, numbers in {r['log']}"),
+        ]
+    )

@@ -1,0 +1,129 @@
+"""The network over a window of the scene: the result expected, or one of those that the images leave possible."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+
+from hsgeo.diffusion import ancestral, ddim, noise_field
+from hsgeo.methods.fusion.weights import Weights
+from hsgeo.scene.window import Window
+
+#: side and overlap of the patches that are shown to a network without a finite reach, pixels
+PATCH, OVERLAP = 64, 16
+
+#: pixels of all signals that are shown to the network at once
+AT_ONCE = 2**19
+
+
+def denoised(
+    network: Any, own: torch.Tensor, z: torch.Tensor, gamma: torch.Tensor, guide: Any, item: torch.Tensor
+) -> torch.Tensor:
+    """The clean signal expected, given a noisy one.
+
+    The network adds to the noisy signal by as much as its level leaves open (Karras et al. 2022, arXiv:2206.00364,
+    section 5, for data of variance 1): z_0 = sqrt(gamma) z + sqrt(1 - gamma) F. At gamma = 0 it is plain regression.
+
+    Parameters
+    ----------
+    own : tensor (M, c, H, W)
+        What else is known of each signal.
+    z : tensor (M, k, H, W)
+    gamma : tensor (M,)
+        Signal power.
+    guide : tensor (N, g, H, W) or the network's features of it
+    item : int tensor (M,)
+        Which guide belongs to each signal.
+
+    Returns
+    -------
+    tensor (M, k, H, W)
+    """
+    power = gamma.to(z).view(-1, 1, 1, 1)
+    scaled = power.sqrt() * z
+    return torch.addcmul(scaled, (1 - power).sqrt(), network(torch.cat([own, scaled], 1), gamma, guide, item))
+
+
+def context(weights: Weights) -> int:
+    """Pixels around a window that the network is to be shown."""
+    reach = getattr(weights.network, "reach", None)
+    fold = weights.settings.network.fold
+    return -(-(PATCH if reach is None else reach) // fold) * fold
+
+
+@torch.inference_mode()
+def sample(
+    weights: Weights, own: torch.Tensor, guide: torch.Tensor, outer: Window, core: Window, steps: int, seed: int
+) -> torch.Tensor:
+    """One sample of the clean signals.
+
+    Parameters
+    ----------
+    weights : Weights
+    own, guide : tensors (M, c, H, W) and (g, H, W)
+        Over `outer`.
+    outer, core : Window
+        In pixels of the scene; `outer` is `core` grown by `context`, at least, and begins at a multiple of the
+        network's fold.
+    steps : int
+        Of the sampler. One step is regression: the mean of all samples.
+    seed : int
+        Of the noise, which belongs to the pixels of the scene.
+
+    Returns
+    -------
+    tensor (M, k, h, w)
+        Over `core`.
+    """
+    outputs = weights.channels[2]
+    total = own.new_zeros(len(own), outputs, *core.shape)
+    for window, weight in patches(weights, outer, core):
+        rows, columns = window.within(outer).slices
+        seen = weights.network.features(guide[None, :, rows, columns])
+        count = max(1, AT_ONCE // (window.shape[0] * window.shape[1]))
+        both = window.clip_to(core)
+        target, source = both.within(core).slices, both.within(window).slices
+        share = torch.as_tensor(weight[source]).to(total)
+        for first in range(0, len(own), count):
+            part = slice(first, first + count)
+            z = _sampled(weights, own[part, :, rows, columns], seen, window, part.start, steps, seed)
+            total[(part, slice(None), *target)] += share * z[(slice(None), slice(None), *source)]
+    return total
+
+
+def _sampled(
+    weights: Weights, own: torch.Tensor, seen: Any, window: Window, first: int, steps: int, seed: int
+) -> torch.Tensor:
+    process, outputs = weights.settings.process, weights.channels[2]
+    item = torch.zeros(len(own), dtype=torch.long, device=own.device)
+    shape = (len(own), outputs, *window.shape)
+
+    def noise(step: int) -> torch.Tensor:
+        drawn = noise_field(seed, step, (first + len(own)) * outputs, window.y0, window.y1, window.x0, window.x1)
+        return torch.as_tensor(drawn[first * outputs :].reshape(shape)).to(own)
+
+    def predict(z: torch.Tensor, gamma: float) -> torch.Tensor:
+        return denoised(weights.network, own, z, own.new_full((len(own),), gamma), seen, item)
+
+    levels = process.schedule().levels(steps).tolist()
+    return ddim(predict, noise, levels) if process.sampler == "ddim" else ancestral(predict, noise, levels, "upper")
+
+
+def patches(weights: Weights, outer: Window, core: Window) -> Iterator[tuple[Window, np.ndarray]]:
+    """Windows that the network is shown, with their share in each pixel: the shares of one pixel add up to 1.
+
+    A network of finite reach is shown the whole at once. Any other, whose result depends on where its window begins,
+    is shown patches of one lattice, the same whatever the tile, which pass into each other.
+    """
+    if getattr(weights.network, "reach", None) is not None:
+        yield outer, np.ones(outer.shape, np.float32)
+        return
+    stride = PATCH - OVERLAP
+    ramp = np.minimum((np.arange(PATCH) + 0.5) / OVERLAP, 1.0)
+    ramp = np.minimum(ramp, ramp[::-1]).astype(np.float32)
+    for y in range((core.y0 - PATCH) // stride * stride + stride, core.y1, stride):
+        for x in range((core.x0 - PATCH) // stride * stride + stride, core.x1, stride):
+            yield Window(y, y + PATCH, x, x + PATCH), np.outer(ramp, ramp)

@@ -1,0 +1,295 @@
+"""Training of HSR-Diff's network on examples; nothing here knows where they come from."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from hsgeo.errors import DataError
+from hsgeo.methods.fusion.coordinates import GUIDES, flipped
+from hsgeo.methods.fusion.examples import LEAST, ExampleStore
+from hsgeo.methods.fusion.sampling import denoised
+from hsgeo.methods.fusion.settings import TrainingParams
+from hsgeo.methods.fusion.weights import Weights
+
+#: errors beyond this many expected ones count linearly
+HUBER = 3.0
+
+#: steps over which the learning rate rises
+RISE = 200
+
+
+class Patches(Dataset[tuple[torch.Tensor, ...]]):
+    """Step -> a batch of random patches, the same for the same step and seed."""
+
+    def __init__(self, store: ExampleStore, settings: TrainingParams, seed: int) -> None:
+        self.store, self.settings, self.seed = store, settings, seed
+
+    def __len__(self) -> int:
+        return self.settings.steps
+
+    def __getitem__(self, step: int) -> tuple[torch.Tensor, ...]:
+        """own (M, c, n, n), guide (N, g, n, n), target (M, k, n, n), weight (M,), item (M,), gamma (M,), noise."""
+        s = self.settings
+        rng = np.random.default_rng([self.seed, step])
+        stage = min(step * len(s.patches) // s.steps, len(s.patches) - 1)
+        parts: list[tuple[Any, ...]] = []
+        for item in range(s.batch):
+            number = int(rng.integers(len(self.store)))
+            parts.append((item, *self._patch(number, s.patches[stage], rng)))
+        side = min(part[1].shape[-1] for part in parts)
+        own, guide, target, weight = [], [], [], []
+        items: list[int] = []
+        for item, o, g, t, w in parts:
+            own.append(o[..., :side, :side])
+            guide.append(g[..., :side, :side])
+            target.append(t[..., :side, :side])
+            weight.append(w)
+            items += [item] * len(o)
+        clean = torch.cat(target)
+        gamma = np.where(rng.random(len(clean)) < s.seen_noise, s.process.schedule().draw(len(clean), rng), 0.0)
+        noise = rng.standard_normal(tuple(clean.shape), np.float32)
+        return (
+            torch.cat(own),
+            torch.stack(guide),
+            clean,
+            torch.cat(weight),
+            torch.as_tensor(items),
+            torch.as_tensor(gamma, dtype=torch.float32),
+            torch.as_tensor(noise),
+        )
+
+    def _patch(self, number: int, side: int, rng: np.random.Generator) -> tuple[torch.Tensor, ...]:
+        height, width = self.store.shape(number)
+        height -= held_back(height, self.settings.held_back)
+        fold = self.settings.network.fold
+        side = min(side, height, width) // fold * fold
+        y, x = int(rng.integers(height - side + 1)), int(rng.integers(width - side + 1))
+        e = self.store.read(number, slice(y, y + side), slice(x, x + side))
+        kept = rng.permutation(len(e.own))[: self.settings.items]
+        own, guide, target = (torch.as_tensor(v) for v in (e.own[kept], e.guide, e.target[kept]))
+        if own.shape[1]:
+            signs = torch.as_tensor(rng.choice([-1.0, 1.0], len(kept)), dtype=torch.float32)
+            others = torch.as_tensor(rng.choice([-1.0, 1.0], GUIDES), dtype=torch.float32)
+            own, guide, target = flipped(own, guide, target, signs, others)
+        turns, mirror = int(rng.integers(4)), bool(rng.integers(2))
+        own, guide, target = (torch.rot90(v, turns, (-2, -1)) for v in (own, guide, target))
+        if mirror:
+            own, guide, target = (v.flip(-1) for v in (own, guide, target))
+        weight = torch.as_tensor(e.weight[kept] * len(e.weight) / len(kept), dtype=torch.float32)
+        return own, guide, target, weight
+
+
+def held_back(height: int, share: float) -> int:
+    """Last rows of an example that are kept for validation; 0 where it is too small to be cut."""
+    rows = math.ceil(share * height)
+    return rows if height - rows >= LEAST and rows >= LEAST // 2 else 0
+
+
+def loss_of(predicted: torch.Tensor, target: torch.Tensor, weight: torch.Tensor, kind: str) -> torch.Tensor:
+    """Loss of a batch, a sum over signals with their `weight` (M,).
+
+    ``huber`` is the squared error up to three expected errors and grows linearly beyond; ``l1`` the absolute error.
+    """
+    error = predicted - target
+    size = torch.where(torch.isfinite(error), error, 0.0).abs()
+    each = torch.where(size < HUBER, size**2, 2 * HUBER * size - HUBER**2) if kind == "huber" else size
+    return (weight * each.mean((1, 2, 3))).sum()
+
+
+class Training:
+    """One training, which can be stopped at any step and taken up again.
+
+    Parameters
+    ----------
+    store : ExampleStore
+    settings : TrainingParams
+    folder : path
+        Where the state and the log are kept: ``state.pt``, ``log.json``.
+    start : Weights, optional
+        Trained further; a new network without.
+    seed : int
+    device : str
+    said : callable, optional
+        Told each validation's entry of the log.
+    """
+
+    def __init__(
+        self,
+        store: ExampleStore,
+        settings: TrainingParams,
+        folder: str | Path,
+        *,
+        start: Weights | None = None,
+        seed: int = 0,
+        device: str = "cpu",
+        said: Callable[[Mapping[str, Any]], None] | None = None,
+    ) -> None:
+        if not len(store):
+            raise DataError(f"there is nothing to train on: no image is {LEAST} fine pixels wide one scale down.")
+        self.store, self.settings, self.seed, self.device = store, settings, seed, torch.device(device)
+        self.folder, self.said = Path(folder), said
+        first = store.read(0, slice(0, 1), slice(0, 1))
+        channels = (first.own.shape[1] + first.target.shape[1], first.guide.shape[0], first.target.shape[1])
+        begun = start if start is not None else Weights.untrained(settings, channels, seed)
+        self.weights = replace(begun, network=deepcopy(begun.network).to(self.device), settings=settings)
+        self.network = self.weights.network
+        self.average = deepcopy(self.network).eval()
+        self.best = deepcopy(self.average)
+        self.optimiser = torch.optim.AdamW(self.network.parameters(), settings.learning_rate, weight_decay=1e-4)
+        self.step, self.seconds = 0, 0.0
+        self.log: list[dict[str, Any]] = []
+        self._recent: list[float] = []
+
+    def run(self, stop: Callable[[], bool] = lambda: False, progress: Any = None) -> Weights:
+        """Train to the end, to the early stop, or until `stop`; the best weights by the held-back strip."""
+        s, began = self.settings, time.perf_counter() - self.seconds
+        loader = DataLoader(
+            Patches(self.store, s, self.seed), batch_size=None, sampler=range(self.step, s.steps), num_workers=0
+        )
+        every = max(1, s.steps // s.checks)
+        if self.step == 0:
+            self._check(began)
+        for batch in loader:
+            self._learn([part.to(self.device) for part in batch])
+            self.step += 1
+            if progress is not None:
+                progress.advance()
+            if self.step % every == 0 or self.step == s.steps:
+                self._check(began)
+                self.keep()
+                if self._since_best() >= s.patience:
+                    break
+            if stop():
+                self._check(began)
+                self.keep()
+                break
+        return self.result()
+
+    def result(self) -> Weights:
+        """The best weights so far."""
+        return replace(self.weights, network=deepcopy(self.best).cpu().eval())
+
+    @property
+    def parameters(self) -> int:
+        """Numbers that are trained."""
+        return sum(p.numel() for p in self.network.parameters())
+
+    def pace(self) -> float:
+        """Seconds that a step takes: mean over the sizes of patches, measured; changes nothing."""
+        source, s = Patches(self.store, self.settings, self.seed), self.settings
+        seconds = []
+        for stage in range(len(s.patches)):
+            step = min(-(-stage * s.steps // len(s.patches)), s.steps - 1)
+            for _ in range(2):  # the first one prepares the machine
+                start = time.perf_counter()
+                self._loss([part.to(self.device) for part in source[step]]).backward()
+                took = time.perf_counter() - start
+            seconds.append(took)
+        self.optimiser.zero_grad()
+        return float(np.mean(seconds))
+
+    def _loss(self, batch: list[torch.Tensor]) -> torch.Tensor:
+        own, guide, clean, weight, item, gamma, noise = batch
+        power = gamma.view(-1, 1, 1, 1)
+        z = power.sqrt() * clean.nan_to_num() + (1 - power).sqrt() * noise
+        z = torch.where(power > 0, z, 0.0)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+            predicted = denoised(self.network, own, z, gamma, guide, item)
+        # a prediction at level gamma can be wrong by what the noise hides only
+        weight = weight / (1 - gamma).clamp(min=1e-3)
+        return loss_of(predicted.float(), clean, weight, self.settings.loss) / self.settings.batch
+
+    def _learn(self, batch: list[torch.Tensor]) -> None:
+        s = self.settings
+        rate = s.learning_rate * min(1.0, (self.step + 1) / RISE) * 0.5 * (1 + math.cos(math.pi * self.step / s.steps))
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        loss = self._loss(batch)
+        self.optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        self.optimiser.step()
+        memory = min(s.average, (self.step + 1) / (self.step + 10))
+        with torch.no_grad():
+            for mean, value in zip(self.average.parameters(), self.network.parameters(), strict=True):
+                mean.lerp_(value, 1 - memory)
+        self._recent.append(float(loss.detach()))
+
+    def _check(self, began: float) -> None:
+        """Validate the averaged weights, write the log, and keep the best."""
+        self.seconds = time.perf_counter() - began
+        gain = validated(self.average, self.store, self.settings, self.device)
+        entry = {
+            "step": self.step,
+            "seconds": round(self.seconds, 1),
+            "loss": float(np.mean(self._recent)) if self._recent else None,
+            "validation_gain_db": gain,
+        }
+        if not self.log or gain > max(e["validation_gain_db"] for e in self.log):
+            self.best = deepcopy(self.average)
+        self.log.append(entry)
+        self._recent = []
+        (self.folder / "log.json").write_text(json.dumps({"entries": self.log}, indent=1))
+        if self.said is not None:
+            self.said(entry)
+
+    def _since_best(self) -> int:
+        gains = [e["validation_gain_db"] for e in self.log]
+        return len(gains) - 1 - int(np.argmax(gains))
+
+    def keep(self) -> None:
+        """Write the state from which `take_up` goes on."""
+        state = {
+            "network": self.network.state_dict(),
+            "average": self.average.state_dict(),
+            "best": self.best.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "step": self.step,
+            "seconds": self.seconds,
+            "log": self.log,
+        }
+        beside = self.folder / "state.part"
+        torch.save(state, beside)
+        beside.replace(self.folder / "state.pt")
+
+    def take_up(self) -> bool:
+        """Go on from a state that was kept in the folder; False where there is none."""
+        path = self.folder / "state.pt"
+        if not path.exists():
+            return False
+        state = torch.load(path, weights_only=True, map_location=self.device)
+        for name in ("network", "average", "best", "optimiser"):
+            getattr(self, name).load_state_dict(state[name])
+        self.step, self.seconds, self.log = state["step"], state["seconds"], state["log"]
+        return True
+
+
+@torch.inference_mode()
+def validated(
+    network: Any, store: ExampleStore, settings: TrainingParams, device: torch.device, most: int = 48
+) -> float:
+    """By how much regression lowers the squared error on the held-back strips: mean over examples, in dB."""
+    gains = []
+    for number in np.unique(np.linspace(0, len(store) - 1, min(most, len(store))).astype(int)):
+        height, _ = store.shape(number)
+        strip = held_back(height, settings.held_back) or height
+        e = store.read(int(number), slice(height - strip, None))
+        own, guide, target = (torch.as_tensor(v).to(device) for v in (e.own, e.guide[None], e.target))
+        zero = torch.zeros(len(own), device=device)
+        found = denoised(network, own, torch.zeros_like(target), zero, guide, zero.long())
+        weight = torch.as_tensor(e.weight, device=device)
+        before, after = (weight @ v.square().nanmean((1, 2, 3)).double() for v in (target, found - target))
+        if before > 0:
+            gains.append(float(10 * torch.log10(before / after.clamp(min=1e-12))))
+    return float(np.mean(gains)) if gains else 0.0

@@ -1,0 +1,139 @@
+"""A trained network on disk: safetensors whose header holds, as JSON, how it is built and what it was trained for."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+
+from hsgeo import __version__
+from hsgeo.errors import ModelError
+from hsgeo.methods.fusion.settings import TrainingParams
+
+#: of the file's header; another number means that features or layers have changed
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A network and all that is needed to use it.
+
+    Attributes
+    ----------
+    network : torch module
+        In evaluation mode.
+    settings : TrainingParams
+    channels : (int, int, int)
+        Of the signal, the guide and the result.
+    about : mapping
+        ``ratios`` (smallest and largest), ``bands`` (HSI and MSI; null where any will do), ``scenes``, ``sensors``,
+        ``steps``, ``validation``, ``version``.
+    name : str
+        Where it came from.
+    """
+
+    network: Any
+    settings: TrainingParams
+    channels: tuple[int, int, int]
+    about: Mapping[str, Any] = field(default_factory=dict)
+    name: str = "untrained"
+
+    @classmethod
+    def untrained(cls, settings: TrainingParams, channels: tuple[int, int, int], seed: int = 0) -> Weights:
+        """A new network, its first weights drawn from `seed`."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return cls(settings.network.build(*channels), settings, channels)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the file, whole or not at all."""
+        from safetensors.torch import save
+
+        header = {
+            "format": FORMAT,
+            "method": "hsr-diff",
+            "version": __version__,
+            "settings": self.settings.model_dump(mode="json"),
+            "channels": self.channels,
+            **self.about,
+        }
+        state = {name: value.detach().cpu().contiguous() for name, value in self.network.state_dict().items()}
+        beside = Path(f"{path}.part")
+        beside.write_bytes(save(state, {"hsgeo": json.dumps(header)}))
+        os.replace(beside, path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Weights:
+        """Read a file.
+
+        Raises
+        ------
+        ModelError
+            It is none of ours, of another format, or damaged.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(str(path), "pt") as opened:
+                header = json.loads((opened.metadata() or {}).get("hsgeo", "null"))
+                state = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+        except FileNotFoundError as error:
+            raise ModelError(f"{path}: no such model; train one with hsgeo train hsr-diff ... -o {path}.") from error
+        except (SafetensorError, OSError, ValueError) as error:
+            raise ModelError(f"{path}: not a model file ({error}); give one that hsgeo train has written.") from error
+        if not isinstance(header, dict) or header.pop("method", None) != "hsr-diff":
+            raise ModelError(f"{path}: not a model of hsr-diff; give one that hsgeo train hsr-diff has written.")
+        if header.pop("format", None) != FORMAT:
+            raise ModelError(f"{path}: written by hsgeo {header.get('version')} for other layers; train it again.")
+        try:
+            settings = TrainingParams.model_validate(header.pop("settings"))
+            channels = header.pop("channels")
+            network = settings.network.build(*channels)
+            network.load_state_dict(state)
+        except (ValidationError, RuntimeError, KeyError, TypeError) as error:
+            raise ModelError(f"{path}: the model file does not fit itself ({str(error).splitlines()[0]}).") from error
+        return cls(network.eval(), settings, tuple(channels), header, str(path))
+
+    def refuse(self, ratio: int, bands: tuple[int, int]) -> None:
+        """Refuse a pair that the network was not made for.
+
+        Parameters
+        ----------
+        ratio : int
+        bands : (int, int)
+            Fused HSI bands and MSI bands.
+
+        Raises
+        ------
+        ModelError
+            With the reason.
+        """
+        fix = "train one on the pair (--train)."
+        low, high = self.about.get("ratios", (ratio, ratio))
+        if not low <= ratio <= high:
+            trained = f"ratio {low}" if low == high else f"ratios {low} to {high}"
+            raise ModelError(
+                f"{self.name}: trained for {trained}, the pair has {ratio}; train one on the pair (--train)."
+            )
+        known = self.about.get("bands")
+        if known is not None and tuple(known) != bands:
+            raise ModelError(
+                f"{self.name}: trained for {known[0]} HSI and {known[1]} MSI bands, the pair has {bands[0]} and "
+                f"{bands[1]}; {fix}"
+            )
+
+
+@lru_cache(maxsize=4)
+def load_weights(path: str | None = None) -> Weights:
+    """The model of a path, or the one that comes with the package; kept, so that a worker reads it once."""
+    if path is not None:
+        return Weights.load(path)
+    return Weights.load(str(files("hsgeo.methods.fusion") / "data" / "hsr-diff.safetensors"))

@@ -1,0 +1,283 @@
+"""Train a network for HSR-Diff: on the pair itself, or on reference scenes."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from hsgeo.errors import DataError, OutputExistsError, OutputWriteError, ParameterError
+from hsgeo.scene.open import open_scene
+from hsgeo.tasks.inputs import FusionOptions, Scene, path_of
+
+#: of the strips' gain in dB, the log's and the chart's key
+GAIN = "validation_gain_db"
+
+
+def train(
+    inputs: Sequence[Scene],
+    output: str | os.PathLike[str],
+    *,
+    reference: bool = False,
+    ratio: int | tuple[int, int] | None = None,
+    msi_sensors: Sequence[str] = (),
+    start: str | None = "package",
+    options: FusionOptions | None = None,
+    params: Mapping[str, Any] | None = None,
+    minutes: float | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    overwrite: bool = False,
+    resume: bool = False,
+    progress: Any = None,
+    said: Callable[[str], None] | None = None,
+) -> dict[str, Any]:
+    """Train a network and write it to `output`, its log (JSON) and its curves (PNG) beside it.
+
+    Parameters
+    ----------
+    inputs : sequence of paths or scenes
+        An HSI and an MSI, on which the network is trained one scale down (Wald's protocol); or reference scenes.
+    output : path
+        ``.safetensors``.
+    reference : bool
+        The inputs are reference scenes, degraded in many ways.
+    ratio : int or (int, int), optional
+        With reference scenes: of the GSDs, or the smallest and largest.
+    msi_sensors : sequence of str
+        With reference scenes: whose bands the MSIs have; ten Gaussian bands near Sentinel-2's without.
+    start : str or None
+        A model to begin from; "package" is the one that comes with hsgeo, None a new network.
+    options : FusionOptions, optional
+        With a pair: how it is opened and aligned.
+    params : mapping, optional
+        Of `hsgeo.methods.fusion.settings.TrainingParams`.
+    minutes : float, optional
+        Stop after this time, with the best weights so far.
+    resume : bool
+        Go on with an interrupted training of the same inputs.
+    said : callable, optional
+        Told, in a sentence, how long it will take and how it goes.
+
+    Returns
+    -------
+    dict
+        ``output``, ``log``, ``curves``, ``examples``, ``steps``, ``seconds``, ``validation_gain_db``, ``parameters``.
+
+    Raises
+    ------
+    InputError
+        One of its leaves: inputs that cannot be trained on, with the reason and the fix.
+    """
+    from hsgeo.engine.devices import pick_device
+    from hsgeo.engine.progress import NullProgress
+    from hsgeo.methods.fusion.examples import ExampleStore
+    from hsgeo.methods.fusion.training import Training
+    from hsgeo.methods.fusion.weights import load_weights
+
+    say = said or (lambda text: None)
+    progress = progress if progress is not None else NullProgress()
+    target = _target(output, overwrite)
+    settings = settings_of(params or {})
+    begun = None if start is None else load_weights(None if start == "package" else start)
+    if begun is not None:
+        settings = settings.model_copy(update={"network": begun.settings.network, "space": begun.settings.space})
+    chosen = pick_device(device)
+    work = target.with_name(f"{target.name}.training")
+    identity = {"inputs": [str(path_of(i)) for i in inputs], "settings": settings.model_dump(mode="json"), "seed": seed}
+    _open_work(work, identity, resume)
+    if not (work / "examples.json").exists():
+        shutil.rmtree(work / "examples.zarr", ignore_errors=True)
+    store = ExampleStore(work / "examples.zarr")
+    if not (work / "examples.json").exists():
+        with progress.stage("examples"):
+            source = (
+                _from_references(inputs, ratio, msi_sensors, settings.variants, seed)
+                if reference
+                else _from_pair(inputs, options, settings.variants, seed)
+            )
+            about = next(source)
+            for example in source:
+                store.add(example)
+        (work / "examples.json").write_text(json.dumps(about))
+    about = json.loads((work / "examples.json").read_text())
+    if not len(store):
+        raise DataError(
+            f"{' and '.join(identity['inputs'])}: too small to train on one scale down; train on larger scenes."
+        )
+
+    def tell(entry: Mapping[str, Any]) -> None:
+        loss = "" if entry["loss"] is None else f", loss {entry['loss']:.3f}"
+        say(f"step {entry['step']} of {settings.steps}{loss}, PSNR on the held-back strip {entry[GAIN]:+.2f} dB")
+
+    training = Training(store, settings, work, start=begun, seed=seed, device=chosen, said=tell)
+    if resume and training.take_up():
+        say(f"going on from step {training.step}")
+    left = (settings.steps - training.step) * training.pace()
+    limit = math.inf if minutes is None else 60 * minutes
+    say(
+        f"{len(store)} examples, {training.parameters} parameters, {chosen}: "
+        f"about {_duration(min(left, limit))} for {settings.steps - training.step} steps at most"
+    )
+    begin = time.perf_counter()
+    with progress.stage("train", total=settings.steps) as stage:
+        stage.skip(training.step)
+        weights = training.run(lambda: time.perf_counter() - begin > limit, stage)
+    gain = max(e[GAIN] for e in training.log)
+    weights = replace(weights, about={**about, "steps": training.step, GAIN: gain}, name=str(target))
+    weights.save(target)
+    log, curves = target.with_suffix(".log.json"), target.with_suffix(".png")
+    log.write_text(json.dumps({**identity, **about, "entries": training.log}, indent=1))
+    draw_curves(training.log, curves)
+    shutil.rmtree(work)
+    return {
+        "output": str(target),
+        "log": str(log),
+        "curves": str(curves),
+        "examples": len(store),
+        "parameters": training.parameters,
+        "steps": training.step,
+        "seconds": training.seconds,
+        GAIN: gain,
+        "loss": training.log[-1]["loss"],
+    }
+
+
+def settings_of(params: Mapping[str, Any]) -> Any:
+    """Training parameters, validated.
+
+    Raises
+    ------
+    ParameterError
+        A name that is not known, or a value outside its range.
+    """
+    from pydantic import ValidationError
+
+    from hsgeo.methods.fusion.settings import TrainingParams
+    from hsgeo.tasks.options import wrong_value
+
+    try:
+        return TrainingParams.model_validate(dict(params))
+    except ValidationError as error:
+        raise ParameterError(f"training: {wrong_value(error)}") from error
+
+
+def _target(output: str | os.PathLike[str], overwrite: bool) -> Path:
+    target = Path(output)
+    if target.suffix != ".safetensors":
+        raise ParameterError(f"{target}: a model is written as .safetensors; change -o.")
+    if target.exists() and not overwrite:
+        raise OutputExistsError(f"{target} exists; give --overwrite or another -o.")
+    if not target.parent.is_dir():
+        raise OutputWriteError(f"{target.parent}: no such folder; make it or change -o.")
+    return target
+
+
+def _open_work(work: Path, identity: Mapping[str, Any], resume: bool) -> None:
+    """The working folder of a training, empty or that of an interrupted one."""
+    kept = work / "training.json"
+    if resume:
+        if not kept.exists():
+            raise ParameterError(f"--resume: {work} holds no interrupted training; leave --resume out.")
+        if json.loads(kept.read_text()) != json.loads(json.dumps(identity)):
+            raise ParameterError(f"--resume: {work} was begun with other inputs or parameters; leave --resume out.")
+        return
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir()
+    kept.write_text(json.dumps(identity))
+
+
+def _from_pair(inputs: Sequence[Scene], options: FusionOptions | None, count: int, seed: int) -> Iterator[Any]:
+    """What the examples are about, then the examples."""
+    import numpy as np
+
+    from hsgeo.methods.fusion.examples import examples_from_pair
+    from hsgeo.tasks.examples import shifted_blur
+    from hsgeo.tasks.fusion import FusionJob
+
+    if len(inputs) != 2:
+        raise ParameterError(f"{len(inputs)} inputs: give an HSI and an MSI, or reference scenes with --reference.")
+    job = FusionJob(inputs[0], inputs[1], replace(options or FusionOptions(), method="subspace"))
+    model = job.model
+    yield {
+        "ratios": [model.scale, model.scale],
+        "bands": None,
+        "scenes": job.inputs,
+        "sensors": [str(s.attrs.get("sensor") or "") for s in (job.hsi, job.msi)],
+    }
+    rng = np.random.default_rng(seed)
+    for number in range(count):
+        patches = job.pair.sample(seed=seed + number)
+        yield from examples_from_pair(
+            shifted_blur(model, rng) if number else model, patches, seed + number, job.inputs[0]
+        )
+
+
+def _from_references(
+    inputs: Sequence[Scene], ratio: int | tuple[int, int] | None, sensors: Sequence[str], count: int, seed: int
+) -> Iterator[Any]:
+    from hsgeo.sensors import load_sensor
+    from hsgeo.simulation.reduced import GAUSSIAN_MSI
+    from hsgeo.tasks.examples import variants
+
+    if ratio is None:
+        raise ParameterError("--reference needs --ratio: how many times coarser the HSI is, 4 or a range 2-8.")
+    ratios = (ratio, ratio) if isinstance(ratio, int) else ratio
+    if not 2 <= ratios[0] <= ratios[1]:
+        raise ParameterError(f"--ratio {ratios[0]}-{ratios[1]}: whole numbers from 2, the smaller first.")
+    bands = [load_sensor(name).bands for name in sensors] or [GAUSSIAN_MSI]
+    yield {
+        "ratios": list(ratios),
+        "bands": None,
+        "scenes": [str(path_of(i)) for i in inputs],
+        "sensors": list(sensors),
+    }
+    sources = []
+    for number, scene in enumerate(inputs):
+        opened = (
+            scene if isinstance(scene, xr.DataArray) else open_scene(scene, chunks=None).rename(Path(str(scene)).stem)
+        )
+        sources.append(variants(opened, ratios, bands, count, seed * 1000 + number))
+    while sources:  # in turn, so that an interrupted store holds all scenes
+        for source in list(sources):
+            example = next(source, None)
+            if example is None:
+                sources.remove(source)
+            else:
+                yield example
+
+
+def _duration(seconds: float) -> str:
+    return (
+        f"{seconds:.0f} s"
+        if seconds < 90
+        else f"{seconds / 60:.0f} min"
+        if seconds < 5400
+        else f"{seconds / 3600:.1f} h"
+    )
+
+
+def draw_curves(log: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Loss and validation over the steps, as a PNG."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    upper, lower = figure.subplots(2, 1, sharex=True)
+    learned = [e for e in log if e["loss"] is not None]
+    upper.plot([e["step"] for e in learned], [e["loss"] for e in learned], color="#1f5fa8")
+    upper.set_ylabel("loss")
+    lower.plot([e["step"] for e in log], [e[GAIN] for e in log], color="#1f5fa8")
+    lower.axhline(0, color="#888888", linewidth=0.8)
+    lower.set_ylabel("gain on held-back strips, dB")
+    lower.set_xlabel("step")
+    for axes in (upper, lower):
+        axes.grid(alpha=0.3)
+    figure.savefig(path, dpi=120)
