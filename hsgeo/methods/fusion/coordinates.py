@@ -63,7 +63,7 @@ class Coordinates:
         """Coordinates of a model and the sample patches that it was fitted on."""
         gram = sum(s.matrix.T @ s.matrix / s.ratio**2 for s in model.sensors[:-1])
         m, vectors = eigh(gram, np.linalg.inv(model.covariance))
-        m, vectors = np.maximum(m[::-1], 0.0), vectors[:, ::-1]
+        m, vectors = np.maximum(m[::-1], 0.0), np.ascontiguousarray(vectors[:, ::-1])
         inverse = np.linalg.inv(vectors)
         noise = np.diag(inverse @ inverse.T)
         moment, count = np.zeros(len(m)), 0
