@@ -21,7 +21,12 @@ def reference_runs() -> dict[str, dict[str, list[float]]]:
 
 
 def bench_fusion(
-    folder: str | Path, *, methods: Sequence[str] = METHODS, scene: str | None = None, quick: bool = False
+    folder: str | Path,
+    *,
+    methods: Sequence[str] = METHODS,
+    scene: str | None = None,
+    quick: bool = False,
+    model: str | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Run methods on every scene found under a folder, blind and, where they are known, with SRF and PSF given.
 
@@ -43,11 +48,12 @@ def bench_fusion(
     for case in cases(root, scene, quick):
         found = True
         for method in methods:
-            if case.response is not None and method == "subspace":
-                yield measure(case, method, known=True)
-            yield measure(case, method, known=False)
+            params = {"model": model} if method == "hsr-diff" and model is not None else None
+            if case.response is not None and method in ("subspace", "hsr-diff"):
+                yield measure(case, method, known=True, params=params)
+            yield measure(case, method, known=False, params=params)
             if case.response is None and method != "bicubic":  # which does not look at the MSI
-                yield measure(case, method, known=False, register=False)
+                yield measure(case, method, known=False, register=False, params=params)
         for name, (psnr, sam) in reference_runs().get(case.name, {}).items():
             yield {"scene": case.name, "method": name, "known": "reference run", "psnr": psnr, "sam": sam}
     if not found:

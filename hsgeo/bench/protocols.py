@@ -55,15 +55,22 @@ def gaussian_rows(wavelength: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.nd
     return rows / rows.sum(1, keepdims=True), CENTRES[inside], WIDTHS[inside]
 
 
-def degraded(name: str, z: np.ndarray, wavelength: np.ndarray, ratio: int = 4, seed: int = 0) -> Case:
-    """The pair of a reference z (B, H, W) whose sides are multiples of `ratio`."""
+def degraded(
+    name: str,
+    z: np.ndarray,
+    wavelength: np.ndarray,
+    ratio: int = 4,
+    seed: int = 0,
+    snr: tuple[float, float] = (35.0, 40.0),
+) -> Case:
+    """The pair of a reference z (B, H, W) whose sides are multiples of `ratio`; `snr` of HSI and MSI in dB."""
     psf = Psf(float(ratio), float(ratio))
     rows, columns = (psf.matrix(n, ratio, "reflect", axis) for axis, n in enumerate(z.shape[1:]))
     response, centres, widths = gaussian_rows(wavelength)
     rng = np.random.default_rng(seed)
     y, x = rows @ z @ columns.T, np.tensordot(response, z, 1)
-    y = y + rng.standard_normal(y.shape) * np.sqrt((y**2).mean() / 10**3.5)
-    x = x + rng.standard_normal(x.shape) * np.sqrt((x**2).mean() / 10**4)
+    y = y + rng.standard_normal(y.shape) * np.sqrt((y**2).mean() / 10 ** (snr[0] / 10))
+    x = x + rng.standard_normal(x.shape) * np.sqrt((x**2).mean() / 10 ** (snr[1] / 10))
     step = np.abs(np.gradient(wavelength))
     return Case(
         name,

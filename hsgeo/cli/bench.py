@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from hsgeo.cli import options as o
-from hsgeo.cli.printing import print_json
+from hsgeo.cli.printing import print_json, say
 
 group = typer.Typer(help="Measure speed and memory, or accuracy beside other methods.", no_args_is_help=True)
 
@@ -59,6 +59,15 @@ def fusion(
     methods: Annotated[str, typer.Option("--method", help="Comma-separated.")] = "bicubic,gsa,subspace",
     scene: Annotated[str | None, typer.Option("--scene", help="Only scenes whose name contains this.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Three scenes.")] = False,
+    model: Annotated[str | None, typer.Option("--model", help="Of hsr-diff [default: hsgeo's own].")] = None,
+    ablation: Annotated[
+        bool, typer.Option("--ablation", help="What each part of hsr-diff is worth; trains on three scenes.")
+    ] = False,
+    minutes: Annotated[float, typer.Option("--minutes", help="With --ablation: of each training.")] = 10.0,
+    only: Annotated[str | None, typer.Option("--row", help="With --ablation: rows whose name contains this.")] = None,
+    robustness: Annotated[
+        bool, typer.Option("--robustness", help="What wrong assumptions about the sensors cost each method.")
+    ] = False,
     json: o.Json = False,
     verbose: o.Verbose = False,
 ) -> None:
@@ -70,13 +79,19 @@ def fusion(
     folder = data or os.environ.get("HSGEO_DATA")
     if not folder:
         raise ParameterError("bench fusion needs the folder of the scenes: --data DIR, or the variable HSGEO_DATA.")
+    if ablation:
+        _ablation(folder, minutes, model, only, json)
+        return
+    if robustness:
+        _robustness(folder, model, json)
+        return
     rows: list[dict[str, Any]] = []
     if not json:
         typer.echo(
             f"{'scene':<15}{'method':<30}{'known':<15}{'shift y, x':<14}"
             f"{'PSNR dB':>8}{'SAM deg':>9}{'ERGAS':>8}{'SSIM':>8}{'s':>7}"
         )
-    for row in bench_fusion(folder, methods=methods.split(","), scene=scene, quick=quick):
+    for row in bench_fusion(folder, methods=methods.split(","), scene=scene, quick=quick, model=model):
         rows.append(row)
         if not json:
             cells = [row.get(k) for k in ("psnr", "sam", "ergas", "ssim", "seconds")]
@@ -94,6 +109,42 @@ def fusion(
             "reference run: other methods' code, run by this project on the same pair as it lies; "
             "like stands beside like where the shift is off"
         )
+
+
+def _ablation(folder: str, minutes: float, model: str | None, only: str | None, json: bool) -> None:
+    from hsgeo.bench.ablation import TEST, TRAIN, ablation
+
+    if not json:
+        typer.echo(f"trained on {', '.join(TRAIN)}; dB and degrees against subspace, SRF and PSF given")
+        typer.echo(f"{'row':<32}{'gain dB':>8}{'worst':>8}{'SAM deg':>9}{'s':>8}{'train s':>9}  " + "  ".join(TEST))
+    rows = []
+    for r in ablation(folder, minutes=minutes, model=model, only=only, said=None if json else say):
+        rows.append(r)
+        if not json:
+            trained = "" if r["trained"] is None else f"{r['trained']:.0f}"
+            each = "  ".join(f"{r['scenes'][n]:+{len(n)}.2f}" for n in TEST)
+            typer.echo(
+                f"{r['row']:<32}{r['gain']:>+8.2f}{r['worst']:>+8.2f}{r['sam']:>+9.3f}"
+                f"{r['seconds']:>8.1f}{trained:>9}  {each}"
+            )
+    if json:
+        print_json({"rows": rows})
+
+
+def _robustness(folder: str, model: str | None, json: bool) -> None:
+    from hsgeo.bench.robustness import robustness
+
+    rows = list(robustness(folder, params={"model": model}))
+    if json:
+        print_json({"rows": rows})
+        return
+    methods = list(dict.fromkeys(r["method"] for r in rows))
+    cells = {(r["fault"], r["method"]): r for r in rows}
+    typer.echo("mean PSNR in dB and what is lost of it, SRF and PSF given, no registration")
+    typer.echo(f"{'fault':<26}" + "".join(f"{m:>18}" for m in methods))
+    for fault in dict.fromkeys(r["fault"] for r in rows):
+        found = [cells[fault, m] for m in methods]
+        typer.echo(f"{fault:<26}" + "".join(f"{r['psnr']:>10.2f}{-r['loss']:>+8.2f}" for r in found))
 
 
 def _shift(row: dict[str, Any]) -> str:
