@@ -45,6 +45,11 @@ class GuidedNet(nn.Module):
         Without it the guide is put beside the signal.
     fold : int
         Squares of this many pixels a side become channels at the entrance and pixels again at the exit.
+
+    Attributes
+    ----------
+    reach : int
+        Pixels around a window, whose edges lie on multiples of `fold`, on which the result inside depends.
     """
 
     def __init__(
