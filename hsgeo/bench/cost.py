@@ -1,0 +1,83 @@
+"""`hsgeo bench fusion --cost`: seconds per megapixel and memory of HSR-Diff's network, ours beside the paper's.
+
+Weights do not matter for time, so the networks are untrained; each is measured in a process of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from hsgeo.bench.engine import measured
+
+#: bands of the paper's scene (PaviaU by ROSIS) and of its MSI, and coefficients that the fast fusion finds in such scenes
+HSI_BANDS, MSI_BANDS, COEFFICIENTS = 103, 4, 12
+
+#: configuration, steps of the sampler, side of the image in pixels
+RUNS = (
+    ("hsr-diff", 1, 256),
+    ("hsr-diff", 10, 256),
+    ("hsr-diff-paper", 100, 64),
+)
+
+#: steps that are run where a sampler takes more: they are alike
+MOST = 10
+
+
+def cost(device: str = "cpu") -> Iterator[dict[str, Any]]:
+    """Measure each of `RUNS`.
+
+    Yields
+    ------
+    dict
+        configuration, steps, parameters, seconds_per_megapixel, peak_bytes (resident on a CPU, allocated on a GPU),
+        device.
+    """
+    for name, steps, side in RUNS:
+        out, _, peak = measured([sys.executable, "-m", "hsgeo.bench.cost", name, str(steps), str(side), device])
+        row = json.loads(out)
+        yield {"configuration": name, "steps": steps, **row, "peak_bytes": row.pop("allocated") or peak}
+
+
+def one(name: str, steps: int, side: int, device: str) -> dict[str, Any]:
+    """Time a sample of a random image of `side` x `side` pixels."""
+    import time
+
+    import torch
+
+    from hsgeo.methods.fusion.coordinates import GUIDE, OWN
+    from hsgeo.methods.fusion.sampling import context, sample
+    from hsgeo.methods.fusion.weights import Weights
+    from hsgeo.scene.window import Window
+    from hsgeo.tasks.options import load_parameters
+    from hsgeo.tasks.training import settings_of
+
+    settings = settings_of(load_parameters(name, []).get("training", {}))
+    pixels = settings.space == "pixels"
+    channels = (HSI_BANDS, HSI_BANDS + MSI_BANDS, HSI_BANDS) if pixels else (OWN + 1, GUIDE, 1)
+    weights = Weights.untrained(settings, channels)
+    weights.network.to(device).eval()
+    core = Window(0, side, 0, side)
+    margin = context(weights) if getattr(weights.network, "reach", None) is not None else 0
+    outer = core.grow(margin)
+    signals = 1 if pixels else COEFFICIENTS
+    own = torch.randn(signals, channels[0] - channels[2], *outer.shape, device=device)
+    guide = torch.randn(channels[1], *outer.shape, device=device)
+    run = min(steps, MOST)
+    start = time.perf_counter()
+    sample(weights, own, guide, outer, core, run, 0)
+    if device.startswith("cuda"):
+        torch.cuda.synchronize()
+    seconds = (time.perf_counter() - start) * steps / run
+    return {
+        "parameters": sum(p.numel() for p in weights.network.parameters()),
+        "seconds_per_megapixel": seconds / (side * side / 1e6),
+        "allocated": torch.cuda.max_memory_allocated() if device.startswith("cuda") else 0,
+        "device": device,
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps(one(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4])))
