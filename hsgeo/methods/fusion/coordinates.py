@@ -2,14 +2,15 @@
 
 The fast fusion's coefficients a differ from scene to scene: in number, order, sign and size. In b = V^-1 a, with V of
 the prior and the MSI's information (V' S^-1 V = I, V' C'C V = diag(m)), they have an order, by how well the MSI sees
-them, and a scale, the posterior standard deviation 1 / sqrt(m + 1 / delta^2), where delta is the standard deviation of
-the detail one scale down, that means the same everywhere. A network that treats every coefficient by the same weights
-is then bound to no sensor, band count or radiometry.
+them, and a scale, the posterior standard deviation 1 / sqrt(m + 1 / delta^2), where delta is the standard deviation
+of the detail one scale down, that means the same everywhere. Those that the MSI does not see at all have no order by
+it; theirs is by how well the HSI, of white noise in a, sees them (V'V diagonal too). A network that treats every
+coefficient by the same weights is then bound to no sensor, band count or radiometry.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +28,9 @@ GUIDES = 6
 #: channels of a coefficient and of the guide; the first ones of each change sign with the coefficient
 OWN, SIGNED = 6, 4
 GUIDE = 4 * GUIDES + 1
+
+#: share of the best-seen coefficient's information below which one counts as not seen by the MSI
+BLIND = 1e-9
 
 #: where large values begin to count less, in units of the value's own scale
 SOFT = 8.0
@@ -64,6 +68,9 @@ class Coordinates:
         gram = sum(s.matrix.T @ s.matrix / s.ratio**2 for s in model.sensors[:-1])
         m, vectors = eigh(gram, np.linalg.inv(model.covariance))
         m, vectors = np.maximum(m[::-1], 0.0), np.ascontiguousarray(vectors[:, ::-1])
+        blind = m <= BLIND * m[0]
+        _, turn = np.linalg.eigh(-vectors[:, blind].T @ vectors[:, blind])
+        vectors[:, blind] = vectors[:, blind] @ turn
         inverse = np.linalg.inv(vectors)
         noise = np.diag(inverse @ inverse.T)
         moment, count = np.zeros(len(m)), 0
@@ -83,13 +90,22 @@ class Coordinates:
         """Standard deviation (p,) that the error of each coefficient is expected to have."""
         return 1 / np.sqrt(self.information + 1 / self.detail**2)
 
-    def inputs(self, interpolated: torch.Tensor, detail: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    @property
+    def outputs(self) -> int:
+        """Channels of a signal: each coefficient is one alone."""
+        return 1
+
+    def inputs(
+        self, interpolated: torch.Tensor, detail: torch.Tensor, msi: Iterable[np.ndarray] = ()
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """What a network sees.
 
         Parameters
         ----------
         interpolated, detail : tensors (p, H, W)
             Of the fast fusion, in its own coefficients.
+        msi : iterable of arrays
+            Not looked at: what it says is in the detail.
 
         Returns
         -------
@@ -121,9 +137,17 @@ class Coordinates:
         """What a network is to predict: true coefficients (p, H, W) less the fast fusion's, in these units."""
         return mix(torch.as_tensor(self.inverse).to(result), coefficients - result) / self._error(result)
 
+    def residual(self, predicted: torch.Tensor, result: torch.Tensor) -> torch.Tensor:
+        """The fast fusion's error that a prediction (p, H, W) means: itself."""
+        return predicted
+
     def correction(self, predicted: torch.Tensor) -> torch.Tensor:
         """Inverse of `target`: what a prediction (p, H, W) adds to the fast fusion's coefficients."""
         return mix(torch.as_tensor(self.vectors).to(predicted), predicted * self._error(predicted))
+
+    def seen(self, patch: Any) -> tuple[()]:
+        """Nothing: neither image is an observation of a coefficient's error alone."""
+        return ()
 
     def weight(self, basis: np.ndarray) -> np.ndarray:
         """What a unit of each coefficient's squared target means for the image of `basis` (B, p): (p,)."""
