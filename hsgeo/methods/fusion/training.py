@@ -92,8 +92,8 @@ class Patches(Dataset[tuple[torch.Tensor, ...]]):
 
 def held_back(height: int, share: float) -> int:
     """Last rows of an example that are kept for validation; 0 where it is too small to be cut."""
-    rows = math.ceil(share * height)
-    return rows if height - rows >= LEAST and rows >= LEAST // 2 else 0
+    rows = max(math.ceil(share * height), LEAST // 2)
+    return rows if height - rows >= LEAST else 0
 
 
 def loss_of(predicted: torch.Tensor, target: torch.Tensor, weight: torch.Tensor, kind: str) -> torch.Tensor:
