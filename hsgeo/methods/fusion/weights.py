@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.resources import files
@@ -15,7 +16,7 @@ import torch
 from pydantic import ValidationError
 
 from hsgeo import __version__
-from hsgeo.errors import ModelError
+from hsgeo.errors import ModelError, OutputWriteError
 from hsgeo.methods.fusion.settings import TrainingParams
 
 #: of the file's header; another number means that features or layers have changed
@@ -54,7 +55,13 @@ class Weights:
             return cls(settings.network.build(*channels), settings, channels)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the file, whole or not at all."""
+        """Write the file, whole or not at all.
+
+        Raises
+        ------
+        OutputWriteError
+            The folder is missing or cannot be written, or the disk is full.
+        """
         from safetensors.torch import save
 
         header = {
@@ -67,8 +74,13 @@ class Weights:
         }
         state = {name: value.detach().cpu().contiguous() for name, value in self.network.state_dict().items()}
         beside = Path(f"{path}.part")
-        beside.write_bytes(save(state, {"hsgeo": json.dumps(header)}))
-        os.replace(beside, path)
+        try:
+            beside.write_bytes(save(state, {"hsgeo": json.dumps(header)}))
+            os.replace(beside, path)
+        except OSError as error:
+            with suppress(OSError):
+                beside.unlink()
+            raise OutputWriteError(f"{path}: the model cannot be written ({error.strerror}).") from error
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Weights:
@@ -98,8 +110,9 @@ class Weights:
             channels = header.pop("channels")
             network = settings.network.build(*channels)
             network.load_state_dict(state)
-        except (ValidationError, RuntimeError, KeyError, TypeError) as error:
-            raise ModelError(f"{path}: the model file does not fit itself ({str(error).splitlines()[0]}).") from error
+        except (ValidationError, ValueError, RuntimeError, KeyError, TypeError) as error:
+            said = " ".join(str(error).split())[:200]
+            raise ModelError(f"{path}: the model file does not fit itself ({said}); train it again.") from error
         return cls(network.eval(), settings, tuple(channels), header, str(path))
 
     def refuse(self, ratio: int, bands: tuple[int, int]) -> None:
@@ -116,24 +129,26 @@ class Weights:
         ModelError
             With the reason.
         """
-        fix = "train one on the pair (--train)."
         low, high = self.about.get("ratios", (ratio, ratio))
-        if not low <= ratio <= high:
-            trained = f"ratio {low}" if low == high else f"ratios {low} to {high}"
-            raise ModelError(
-                f"{self.name}: trained for {trained}, the pair has {ratio}; train one on the pair (--train)."
-            )
         known = self.about.get("bands")
-        if known is not None and tuple(known) != bands:
-            raise ModelError(
-                f"{self.name}: trained for {known[0]} HSI and {known[1]} MSI bands, the pair has {bands[0]} and "
-                f"{bands[1]}; {fix}"
-            )
+        if not low <= ratio <= high:
+            trained, seen = f"ratio {low}" if low == high else f"ratios {low} to {high}", f"{ratio}"
+        elif known is not None and tuple(known) != bands:
+            trained, seen = f"{known[0]} HSI and {known[1]} MSI bands", f"{bands[0]} and {bands[1]}"
+        else:
+            return
+        raise ModelError(
+            f"{self.name}: trained for {trained}, the pair has {seen}; train one on the pair (hsgeo fuse --train)."
+        )
+
+
+def load_weights(path: str | None = None) -> Weights:
+    """The model of a path, or the one that comes with the package; kept, so that a worker reads each file once."""
+    found = str(files("hsgeo.methods.fusion") / "data" / "hsr-diff.safetensors") if path is None else str(path)
+    written = os.stat(found).st_mtime_ns if os.path.isfile(found) else 0
+    return _kept(found, written)
 
 
 @lru_cache(maxsize=4)
-def load_weights(path: str | None = None) -> Weights:
-    """The model of a path, or the one that comes with the package; kept, so that a worker reads it once."""
-    if path is not None:
-        return Weights.load(path)
-    return Weights.load(str(files("hsgeo.methods.fusion") / "data" / "hsr-diff.safetensors"))
+def _kept(path: str, written: int) -> Weights:
+    return Weights.load(path)
