@@ -12,7 +12,7 @@ from typing import Any
 
 from hsgeo.bench.engine import measured
 
-#: bands of the paper's scene (PaviaU by ROSIS) and of its MSI, and coefficients that the fast fusion finds in such scenes
+#: bands of the paper's scene (PaviaU by ROSIS) and of its MSI, and coefficients that such scenes have
 HSI_BANDS, MSI_BANDS, COEFFICIENTS = 103, 4, 12
 
 #: configuration, steps of the sampler, side of the image in pixels
