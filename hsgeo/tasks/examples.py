@@ -11,9 +11,10 @@ import numpy as np
 import xarray as xr
 
 from hsgeo.errors import BandError, DataError, GridError
-from hsgeo.methods.fusion.coordinates import Coordinates
 from hsgeo.methods.fusion.examples import Example, examples_of
 from hsgeo.methods.fusion.model import SubspaceModel
+from hsgeo.methods.fusion.settings import TrainingParams
+from hsgeo.methods.fusion.spaces import space_of
 from hsgeo.observation.psf import Psf
 from hsgeo.observation.srf import response_matrix
 from hsgeo.sensors import Band
@@ -29,17 +30,22 @@ SNR_HSI, SNR_MSI = 35.0, 40.0
 #: share of the pairs whose response and PSF are known to the fusion
 KNOWN = 0.5
 
-#: least number of bands that a pair keeps of its MSI
-FEWEST = 3
+#: least number of bands that a pair keeps of its MSI, and least share of them
+FEWEST, LEAST_BANDS = 3, 0.6
 
 
 def variants(
-    reference: xr.DataArray, ratios: tuple[int, int], bands: Sequence[Sequence[Band]], count: int, seed: int
+    reference: xr.DataArray,
+    ratios: tuple[int, int],
+    bands: Sequence[Sequence[Band]],
+    seed: int,
+    settings: TrainingParams,
 ) -> Iterator[Example]:
-    """Examples from `count` degraded versions of a reference scene.
+    """Examples from degraded versions of a reference scene, as many as `settings` asks for.
 
-    Each draws a ratio, one of the sets of MSI bands, of which some are left out and all moved a little, a PSF, and
-    noise levels; half are fused blindly. What cannot be fused (too small at its ratio) is left out.
+    Each draws a ratio, one of the sets of MSI bands, of which some are left out (not where the signal is the image,
+    whose network has a channel for each) and all moved a little, a PSF, and noise levels; half are fused blindly. What
+    cannot be fused (too small at its ratio) is left out.
 
     Parameters
     ----------
@@ -52,10 +58,11 @@ def variants(
     """
     from hsgeo.simulation.reduced import simulate_pair
 
-    for number in range(count):
+    least = 1.0 if settings.space == "pixels" else LEAST_BANDS
+    for number in range(settings.variants):
         rng = np.random.default_rng([seed, number])
         ratio = int(rng.integers(ratios[0], ratios[1] + 1))
-        drawn = jittered(_inside(bands[int(rng.integers(len(bands)))], reference), rng)
+        drawn = jittered(_inside(bands[int(rng.integers(len(bands)))], reference), rng, least)
         width = ratio * float(np.exp(rng.uniform(-np.log(BLUR), np.log(BLUR))))
         snr_hsi, snr_msi = (v + rng.uniform(-SNR_DB, SNR_DB) for v in (SNR_HSI, SNR_MSI))
         known = rng.random() < KNOWN
@@ -68,10 +75,12 @@ def variants(
             model = job.model
         except (GridError, DataError, BandError):
             continue
-        yield from _compared(model, job, pair.reference, str(reference.name or ""))
+        yield from _compared(model, job, pair.reference, str(reference.name or ""), settings)
 
 
-def _compared(model: SubspaceModel, job: FusionJob, reference: xr.DataArray, name: str) -> Iterator[Example]:
+def _compared(
+    model: SubspaceModel, job: FusionJob, reference: xr.DataArray, name: str, settings: TrainingParams
+) -> Iterator[Example]:
     found = job.pair.sample()
     cases = []
     for patch in found:
@@ -83,12 +92,12 @@ def _compared(model: SubspaceModel, job: FusionJob, reference: xr.DataArray, nam
         coefficients = model.coefficients(truth[model.model_bands].astype(float))
         known = np.isfinite(coefficients).all(0)
         cases.append((patch, np.nan_to_num(coefficients), known))
-    yield from examples_of(model, Coordinates.of(model, found), cases, name)
+    yield from examples_of(model, space_of(settings, model, found), cases, name)
 
 
-def jittered(bands: Sequence[Band], rng: np.random.Generator) -> list[Band]:
-    """Bands of which some are left out, the others a little moved and widened."""
-    kept = max(min(len(bands), FEWEST), int(np.ceil(len(bands) * rng.uniform(0.6, 1.0))))
+def jittered(bands: Sequence[Band], rng: np.random.Generator, least: float) -> list[Band]:
+    """Bands of which some are left out, a share of `least` at least kept, the others a little moved and widened."""
+    kept = max(min(len(bands), FEWEST), int(np.ceil(len(bands) * rng.uniform(least, 1.0))))
     chosen = np.sort(rng.permutation(len(bands))[:kept])
     out = []
     for i in chosen:

@@ -10,13 +10,16 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
 from hsgeo.errors import DataError, OutputExistsError, OutputWriteError, ParameterError
 from hsgeo.scene.open import open_scene
 from hsgeo.tasks.inputs import FusionOptions, Scene, path_of
+
+if TYPE_CHECKING:
+    from hsgeo.methods.fusion.settings import TrainingParams
 
 #: of the strips' gain in dB, the log's and the chart's key
 GAIN = "validation_gain_db"
@@ -55,7 +58,8 @@ def train(
     msi_sensors : sequence of str
         With reference scenes: whose bands the MSIs have; ten Gaussian bands near Sentinel-2's without.
     start : str or None
-        A model to begin from; "package" is the one that comes with hsgeo, None a new network.
+        A model to begin from, whose network and kind of signal are kept; "package" is the one that comes with hsgeo,
+        where `params` ask for no others; None a new network.
     options : FusionOptions, optional
         With a pair: how it is opened and aligned.
     params : mapping, optional
@@ -87,12 +91,20 @@ def train(
     progress = progress if progress is not None else NullProgress()
     target = _target(output, overwrite)
     settings = settings_of(params or {})
+    usual = settings_of({})
+    if start == "package" and (settings.network, settings.space) != (usual.network, usual.space):
+        start = None
     begun = None if start is None else load_weights(None if start == "package" else start)
     if begun is not None:
-        settings = settings.model_copy(update={"network": begun.settings.network, "space": begun.settings.space})
+        kept = begun.settings.model_dump(include={"network", "space"})
+        settings = settings_of({**settings.model_dump(), **kept})
     chosen = pick_device(device)
     work = target.with_name(f"{target.name}.training")
-    identity = {"inputs": [str(path_of(i)) for i in inputs], "settings": settings.model_dump(mode="json"), "seed": seed}
+    identity: dict[str, Any] = {
+        "inputs": [str(path_of(i)) for i in inputs],
+        "settings": settings.model_dump(mode="json"),
+        "seed": seed,
+    }
     _open_work(work, identity, resume)
     if not (work / "examples.json").exists():
         shutil.rmtree(work / "examples.zarr", ignore_errors=True)
@@ -100,12 +112,14 @@ def train(
     if not (work / "examples.json").exists():
         with progress.stage("examples"):
             source = (
-                _from_references(inputs, ratio, msi_sensors, settings.variants, seed)
+                _from_references(inputs, ratio, msi_sensors, settings, seed)
                 if reference
-                else _from_pair(inputs, options, settings.variants, seed)
+                else _from_pair(inputs, options, settings, seed)
             )
             about = next(source)
             for example in source:
+                if settings.space == "pixels":
+                    about["bands"] = _bands_of(example, about["bands"])
                 store.add(example)
         (work / "examples.json").write_text(json.dumps(about))
     about = json.loads((work / "examples.json").read_text())
@@ -151,7 +165,7 @@ def train(
     }
 
 
-def settings_of(params: Mapping[str, Any]) -> Any:
+def settings_of(params: Mapping[str, Any]) -> TrainingParams:
     """Training parameters, validated.
 
     Raises
@@ -195,7 +209,21 @@ def _open_work(work: Path, identity: Mapping[str, Any], resume: bool) -> None:
     kept.write_text(json.dumps(identity))
 
 
-def _from_pair(inputs: Sequence[Scene], options: FusionOptions | None, count: int, seed: int) -> Iterator[Any]:
+def _bands_of(example: Any, known: list[int] | None) -> list[int]:
+    """HSI and MSI bands of an example whose signal is the image: those of all others."""
+    hsi = example.target.shape[1]
+    found = [hsi, len(example.guide) - hsi]
+    if known not in (None, found):
+        raise DataError(
+            f"{example.name}: {found[0]} HSI and {found[1]} MSI bands can be fused, those before have {known[0]} and "
+            f"{known[1]}; with space=pixels train on scenes of the same bands."
+        )
+    return found
+
+
+def _from_pair(
+    inputs: Sequence[Scene], options: FusionOptions | None, settings: TrainingParams, seed: int
+) -> Iterator[Any]:
     """What the examples are about, then the examples."""
     import numpy as np
 
@@ -214,15 +242,19 @@ def _from_pair(inputs: Sequence[Scene], options: FusionOptions | None, count: in
         "sensors": [str(s.attrs.get("sensor") or "") for s in (job.hsi, job.msi)],
     }
     rng = np.random.default_rng(seed)
-    for number in range(count):
+    for number in range(settings.variants):
         patches = job.pair.sample(seed=seed + number)
         yield from examples_from_pair(
-            shifted_blur(model, rng) if number else model, patches, seed + number, job.inputs[0]
+            shifted_blur(model, rng) if number else model, patches, seed + number, job.inputs[0], settings
         )
 
 
 def _from_references(
-    inputs: Sequence[Scene], ratio: int | tuple[int, int] | None, sensors: Sequence[str], count: int, seed: int
+    inputs: Sequence[Scene],
+    ratio: int | tuple[int, int] | None,
+    sensors: Sequence[str],
+    settings: TrainingParams,
+    seed: int,
 ) -> Iterator[Any]:
     from hsgeo.sensors import load_sensor
     from hsgeo.simulation.reduced import GAUSSIAN_MSI
@@ -245,7 +277,7 @@ def _from_references(
         opened = (
             scene if isinstance(scene, xr.DataArray) else open_scene(scene, chunks=None).rename(Path(str(scene)).stem)
         )
-        sources.append(variants(opened, ratios, bands, count, seed * 1000 + number))
+        sources.append(variants(opened, ratios, bands, seed * 1000 + number, settings))
     while sources:  # in turn, so that an interrupted store holds all scenes
         for source in list(sources):
             example = next(source, None)

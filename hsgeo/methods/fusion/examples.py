@@ -15,12 +15,17 @@ import torch
 import zarr
 
 from hsgeo.methods.fusion.calibration import one_scale_down, reduced
-from hsgeo.methods.fusion.coordinates import Coordinates
 from hsgeo.methods.fusion.fit import PatchCase
+from hsgeo.methods.fusion.losses import Seen
 from hsgeo.methods.fusion.model import SubspaceModel
+from hsgeo.methods.fusion.settings import TrainingParams
+from hsgeo.methods.fusion.spaces import Space, repeated, space_of
 
 #: side of the chunks in the store, pixels
 CHUNK = 64
+
+#: of an example, by pixel; the first may have no channels, the last may be missing
+ARRAYS = ("own", "guide", "target", "base")
 
 #: no example is smaller than this many pixels a side
 LEAST = 16
@@ -38,9 +43,13 @@ class Example:
     target : float32 array (M, k, H, W)
         The clean signal; NaN where it is not known.
     weight : array (M,)
-        Of each signal's squared error; ``weight @ mean(target ** 2)`` is 1 for the whole image.
+        Of each signal's squared error; that of the fast fusion is 1 for the whole image.
     ratio : int
     name : str
+    base : float32 array (M, k, H, W), optional
+        What the fast fusion says the signal is; 0 where there is none.
+    seen : tuple of Seen
+        Both images, where the signal is what they show.
     """
 
     own: np.ndarray
@@ -49,45 +58,60 @@ class Example:
     weight: np.ndarray
     ratio: int
     name: str = ""
+    base: np.ndarray | None = None
+    seen: tuple[Seen, ...] = ()
 
 
 def examples_of(
-    model: SubspaceModel, coordinates: Coordinates, cases: Sequence[tuple[Any, np.ndarray, np.ndarray]], name: str = ""
+    model: SubspaceModel, space: Space, cases: Sequence[tuple[Any, np.ndarray, np.ndarray]], name: str = ""
 ) -> Iterator[Example]:
     """Examples from fused patches whose truth is known.
 
     Parameters
     ----------
     model : SubspaceModel
-    coordinates : Coordinates
+    space : Space
     cases : sequence of (patch, truth, known)
         A patch of both images, the true coefficients (p, H, W) on the fine grid, and where they are true (H, W).
     """
-    found: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
-    squares, count = np.zeros(len(model.mean)), 0
+    found: list[dict[str, Any]] = []
+    squares, count = np.zeros(1), 0
     for patch, truth, known in cases:
         if min(known.shape) < LEAST or not known.any():
             continue
         interpolated, detail, _ = PatchCase(model, patch).solution(model)
-        own, guide = coordinates.inputs(interpolated, detail)
-        target = coordinates.target(torch.as_tensor(truth).to(detail), interpolated + detail)
-        target[:, torch.as_tensor(~known)] = torch.nan
-        squares += torch.nan_to_num(target).double().square().sum((1, 2)).numpy()
+        msi = (repeated(x, r) for x, r in zip(patch.msi, model.ratios, strict=True))
+        own, guide = space.inputs(interpolated, detail, msi)
+        result = interpolated + detail
+        target, base = (
+            space.target(c, result).unflatten(0, (-1, space.outputs))
+            for c in (torch.as_tensor(truth).to(result), result)
+        )
+        target[..., torch.as_tensor(~known)] = torch.nan
+        squares = squares + torch.nan_to_num(target - base).double().square().mean(1).sum((1, 2)).numpy()
         count += int(known.sum())
-        found.append((own.numpy(), guide.numpy(), target[:, None].numpy()))
-    weight = coordinates.weight(model.basis / model.noise[:, None])
+        arrays = {"own": own.numpy(), "guide": guide.numpy(), "target": target.numpy()}
+        found.append({**arrays, "base": base.numpy() if base.any() else None, "seen": space.seen(patch)})
+    weight = space.weight(model.basis / model.noise[:, None])
     weight = weight / max(weight @ squares / max(count, 1), 1e-12)
-    for arrays in found:
-        yield Example(*arrays, weight, model.scale, name)
+    for parts in found:
+        yield Example(**parts, weight=weight, ratio=model.scale, name=name)
 
 
-def examples_from_pair(model: SubspaceModel, patches: Sequence[Any], seed: int, name: str = "") -> Iterator[Example]:
+def examples_from_pair(
+    model: SubspaceModel,
+    patches: Sequence[Any],
+    seed: int,
+    name: str = "",
+    settings: TrainingParams | None = None,
+) -> Iterator[Example]:
     """Examples from the pair itself, one scale down (Wald, Ranchin & Mangolini 1997): the HSI is the truth."""
     cases = reduced(model, patches, np.random.default_rng(seed))
     cases = [case for case in cases if min(case[2].shape) >= LEAST]
     if cases:
         low = one_scale_down(model, [patch for patch, _, _ in cases])
-        yield from examples_of(low, Coordinates.of(low, [patch for patch, _, _ in cases]), cases, name)
+        space = space_of(settings or TrainingParams(), low, [patch for patch, _, _ in cases])
+        yield from examples_of(low, space, cases, name)
 
 
 class ExampleStore:
@@ -109,11 +133,16 @@ class ExampleStore:
         """Append one; it counts only once it is whole."""
         number = len(self)
         place = self._group.create_group(str(number), overwrite=True)
-        for name in ("own", "guide", "target"):
+        for name in ARRAYS:
             values = getattr(example, name)
+            if values is None or not values.size:
+                continue
             chunks = (*values.shape[:-2], *(min(CHUNK, n) for n in values.shape[-2:]))
             place.create_array(name, data=values.astype(np.float16), chunks=chunks)
+        for j, one in enumerate(example.seen):
+            place.create_array(f"seen{j}", data=one.image.astype(np.float32))
         place.attrs.update(ratio=example.ratio, name=example.name, weight=list(map(float, example.weight)))
+        place.attrs["seen"] = [one.about() for one in example.seen]
         self._group.attrs["count"] = number + 1
 
     def shape(self, number: int) -> tuple[int, int]:
@@ -126,9 +155,13 @@ class ExampleStore:
         return dict(self._group[str(number)].attrs)
 
     def read(self, number: int, rows: slice = slice(None), columns: slice = slice(None)) -> Example:
-        """A window of an example."""
+        """A window of an example, without what both images show."""
         place, about = self._group[str(number)], self.about(number)
-        own, guide, target = (
-            np.asarray(place[name][..., rows, columns], np.float32) for name in ("own", "guide", "target")
-        )
-        return Example(own, guide, target, np.asarray(about["weight"]), about["ratio"], about["name"])
+        arrays: dict[str, Any] = {n: np.asarray(place[n][..., rows, columns], np.float32) for n in ARRAYS if n in place}
+        arrays.setdefault("own", np.empty_like(arrays["target"][:, :0]))
+        return Example(**arrays, weight=np.asarray(about["weight"]), ratio=about["ratio"], name=about["name"])
+
+    def seen(self, number: int) -> tuple[Seen, ...]:
+        """Both images of an example, whole."""
+        place = self._group[str(number)]
+        return tuple(Seen.of(np.asarray(place[f"seen{j}"]), about) for j, about in enumerate(place.attrs["seen"]))

@@ -1,8 +1,9 @@
 """HSR-Diff: a conditional diffusion model of what the fast fusion leaves open.
 
-After Wu, Wang, Chen & Zhang 2023 (HSR-Diff, arXiv:2306.12085), which diffuses the image itself; here a network sees
-the fast fusion's coefficients (`hsgeo.methods.fusion.coordinates`) and predicts their error. How much of that is
-believed is measured on the pair itself, one scale down, so that a scene unlike those it was trained on is left alone.
+After Wu, Mao, Wang & Li 2023 (HSR-Diff, arXiv:2306.12085), which diffuses the image itself, as can be done here too
+(`hsgeo.methods.fusion.pixels`); by default a network sees the fast fusion's coefficients
+(`hsgeo.methods.fusion.coordinates`) and predicts their error. How much of that is believed is measured on the pair
+itself, one scale down, so that a scene unlike those it was trained on is left alone.
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ from torch.nn.functional import pad
 
 from hsgeo.methods.base import FusionInputs, Method, TileResult
 from hsgeo.methods.fusion.calibration import one_scale_down, reduced
-from hsgeo.methods.fusion.coordinates import Coordinates
 from hsgeo.methods.fusion.fit import PatchCase, survey
 from hsgeo.methods.fusion.model import Solved, SubspaceModel
 from hsgeo.methods.fusion.sampling import context, sample
 from hsgeo.methods.fusion.settings import TrainingParams
+from hsgeo.methods.fusion.spaces import Space, repeated, space_of
 from hsgeo.methods.fusion.subspace import SubspaceParams, check_ratio, fit_model
 from hsgeo.methods.fusion.weights import Weights, load_weights
 from hsgeo.scene.window import Window
@@ -52,7 +53,7 @@ class HsrDiffModel:
     Attributes
     ----------
     base : SubspaceModel
-    coordinates : Coordinates
+    space : Space
     weights : Weights
     gain : array (p,)
         Share of each predicted coefficient that is believed, 0 to 1.
@@ -62,7 +63,7 @@ class HsrDiffModel:
     """
 
     base: SubspaceModel
-    coordinates: Coordinates
+    space: Space
     weights: Weights
     gain: np.ndarray
     steps: int = 1
@@ -107,7 +108,7 @@ class HsrDiffModel:
     ) -> TileResult:
         """Fuse one tile; see `hsgeo.methods.base.Model`."""
         solved = self.base.solve(hsi, msi, outer, core, device)
-        drawn = self._corrections(solved, core.grow(self._margin), core)
+        drawn = self._corrections(solved, msi, core.grow(self._margin), core)
         variance = self._variance(solved, drawn, core) if self.has_variance else None
         wide = solved.frame.cut(core.grow(self._margin))
         solved.detail[(slice(None), *wide)] += drawn.mean(0)
@@ -120,7 +121,7 @@ class HsrDiffModel:
             self.base.misfits(solved, hsi, outer, core),
         )
 
-    def _corrections(self, solved: Solved, wanted: Window, core: Window) -> torch.Tensor:
+    def _corrections(self, solved: Solved, msi: Sequence[np.ndarray], wanted: Window, core: Window) -> torch.Tensor:
         """Samples of what the network adds to the coefficients (N, p, h, w) over `wanted`.
 
         Nothing where one of the images is missing.
@@ -129,14 +130,19 @@ class HsrDiffModel:
         weights.network.to(solved.detail.device)
         seen = wanted.grow(context(weights))
         rows, columns = solved.frame.cut(seen)
-        own, guide = self.coordinates.inputs(solved.interpolated[:, rows, columns], solved.detail[:, rows, columns])
+        bands = (
+            repeated(solved.frame.take(x, r), r)[:, rows, columns] for x, r in zip(msi, self.base.ratios, strict=True)
+        )
+        own, guide = self.space.inputs(solved.interpolated[:, rows, columns], solved.detail[:, rows, columns], bands)
+        rows, columns = solved.frame.cut(wanted)
+        result = solved.interpolated[:, rows, columns] + solved.detail[:, rows, columns]
         gain = torch.as_tensor(self.gain).to(own)[:, None, None]
         known = torch.ones(wanted.shape, device=own.device)
         known[core.within(wanted).slices] = torch.as_tensor(solved.flags == 0).to(known)
         out = []
         for n in range(self.samples):
-            z = sample(weights, own, guide, seen, wanted, self.steps, self.seed + n)[:, 0]
-            out.append(self.coordinates.correction(z * gain) * known)
+            z = sample(weights, own, guide, seen, wanted, self.steps, self.seed + n).flatten(0, 1)
+            out.append(self.space.correction(self.space.residual(z, result) * gain) * known)
         return torch.stack(out)
 
     def _consistent(self, solved: Solved) -> torch.Tensor:
@@ -179,14 +185,14 @@ class HsrDiffFusion(Method):
         found = survey(inputs, params.dimension, params.seed)
         base = fit_model(inputs, found, params)
         weights.refuse(base.scale, (len(base.model_bands), sum(len(g) for g in base.gauges)))
-        coordinates = Coordinates.of(base, found.patches)
+        space = space_of(weights.settings, base, found.patches)
         gain, said = np.ones(len(base.mean)), "all of it"
         if params.gain == "fitted":
             gain, said = fitted_gain(base, weights, found.patches, params.seed)
         steps = params.steps or weights.settings.process.steps
         return HsrDiffModel(
             base=base,
-            coordinates=coordinates,
+            space=space,
             weights=weights,
             gain=gain,
             steps=steps,
@@ -218,26 +224,31 @@ def fitted_gain(
     if count < 100:
         return np.ones(p), "all of it (too few pixels to measure one scale down)"
     low = one_scale_down(model, [patch for patch, _, _ in pairs])
-    coordinates = Coordinates.of(low, [patch for patch, _, _ in pairs])
-    weight = coordinates.weight(low.basis / low.noise[:, None])
+    space = space_of(weights.settings, low, [patch for patch, _, _ in pairs])
+    weight = space.weight(low.basis / low.noise[:, None])
     both, power = np.zeros(p), np.zeros(p)
     for patch, truth, known in pairs:
         interpolated, detail, _ = PatchCase(low, patch).solution(low)
-        own, guide = coordinates.inputs(interpolated, detail)
+        result = interpolated + detail
+        msi = (repeated(x, r) for x, r in zip(patch.msi, low.ratios, strict=True))
+        own, guide = space.inputs(interpolated, detail, msi)
         whole = Window(0, known.shape[0], 0, known.shape[1])
-        z = sample(weights, *padded(own, guide, context(weights)), whole.grow(context(weights)), whole, 1, seed)[:, 0]
-        target = coordinates.target(torch.as_tensor(truth).to(detail), interpolated + detail)
+        z = sample(weights, *padded(own, guide, context(weights)), whole.grow(context(weights)), whole, 1, seed)
+        target = space.target(torch.as_tensor(truth).to(result), result)
+        found, true = (space.residual(v, result) for v in (z.flatten(0, 1), target))
         inside = torch.as_tensor(known)
-        both += (z * target)[:, inside].double().sum(1).numpy()
-        power += (z * z)[:, inside].double().sum(1).numpy()
+        both += (found * true)[:, inside].double().sum(1).numpy()
+        power += (found * found)[:, inside].double().sum(1).numpy()
     overall = float((weight * both).sum() / max((weight * power).sum(), 1e-12))
     share = count / (count + SHRINK)
     each = share * both / np.maximum(power, 1e-12) + (1 - share) * overall
     gain = np.clip(each, 0.0, 1.0)
-    return gain, f"{np.average(gain, weights=weight):.2f} of it, measured on {count} HSI pixels one scale down"
+    believed = np.average(gain, weights=np.broadcast_to(weight, gain.shape))
+    return gain, f"{believed:.2f} of it, measured on {count} HSI pixels one scale down"
 
 
 def padded(own: torch.Tensor, guide: torch.Tensor, margin: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Both grown on all sides by repeating the edge."""
-    around = (margin,) * 4
-    return pad(own, around, "replicate"), pad(guide[None], around, "replicate")[0]
+    known = own.shape[0] * own.shape[1]  # may be none
+    wide = pad(torch.cat([own.flatten(0, 1), guide])[None], (margin,) * 4, "replicate")[0]
+    return wide[:known].reshape(*own.shape[:2], *wide.shape[1:]), wide[known:]

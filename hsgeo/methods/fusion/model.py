@@ -66,6 +66,8 @@ class SubspaceModel(FittedModel):
         Standard deviation of the HSI's noise.
     sensors : list of Sensor
         The MSI groups in their order, then the HSI (matrix I, unit noise in the coefficients).
+    responses : list of arrays (b_k, B_model)
+        R of each MSI group.
     offsets, gauges : lists of arrays (b_k,)
         Each MSI group is ``(x - offset) / gauge`` before it meets its sensor.
     covariance : array (p, p)
@@ -89,6 +91,7 @@ class SubspaceModel(FittedModel):
     basis: np.ndarray
     noise: np.ndarray
     sensors: list[Sensor]
+    responses: list[np.ndarray]
     offsets: list[np.ndarray]
     gauges: list[np.ndarray]
     covariance: np.ndarray

@@ -20,12 +20,22 @@ AT_ONCE = 2**19
 
 
 def denoised(
-    network: Any, own: torch.Tensor, z: torch.Tensor, gamma: torch.Tensor, guide: Any, item: torch.Tensor
+    network: Any,
+    own: torch.Tensor,
+    z: torch.Tensor,
+    gamma: torch.Tensor,
+    guide: torch.Tensor,
+    item: torch.Tensor,
+    *,
+    plain: bool = False,
+    features: Any = None,
 ) -> torch.Tensor:
     """The clean signal expected, given a noisy one.
 
     The network adds to the noisy signal by as much as its level leaves open (Karras et al. 2022, arXiv:2206.00364,
     section 5, for data of variance 1): z_0 = sqrt(gamma) z + sqrt(1 - gamma) F. At gamma = 0 it is plain regression.
+    Where it is `plain`, it sees z itself and adds to the first k channels of the guide, the interpolated image
+    (HSR-Diff, section 3.3 and figure 3, has an addition at the end, and leaves open to what).
 
     Parameters
     ----------
@@ -34,17 +44,23 @@ def denoised(
     z : tensor (M, k, H, W)
     gamma : tensor (M,)
         Signal power.
-    guide : tensor (N, g, H, W) or the network's features of it
+    guide : tensor (N, g, H, W)
     item : int tensor (M,)
         Which guide belongs to each signal.
+    plain : bool
+    features : optional
+        The network's of the guide, where they are at hand.
 
     Returns
     -------
     tensor (M, k, H, W)
     """
+    given = guide if features is None else features
+    if plain:
+        return guide[item, : z.shape[1]] + network(torch.cat([own, z], 1), gamma, given, item)
     power = gamma.to(z).view(-1, 1, 1, 1)
     scaled = power.sqrt() * z
-    return torch.addcmul(scaled, (1 - power).sqrt(), network(torch.cat([own, scaled], 1), gamma, guide, item))
+    return torch.addcmul(scaled, (1 - power).sqrt(), network(torch.cat([own, scaled], 1), gamma, given, item))
 
 
 def context(weights: Weights) -> int:
@@ -82,22 +98,30 @@ def sample(
     total = own.new_zeros(len(own), outputs, *core.shape)
     for window, weight in patches(weights, outer, core):
         rows, columns = window.within(outer).slices
-        seen = weights.network.features(guide[None, :, rows, columns])
+        known = guide[None, :, rows, columns]
+        seen = weights.network.features(known)
         count = max(1, AT_ONCE // (window.shape[0] * window.shape[1]))
         both = window.clip_to(core)
         target, source = both.within(core).slices, both.within(window).slices
         share = torch.as_tensor(weight[source]).to(total)
         for first in range(0, len(own), count):
             part = slice(first, first + count)
-            z = _sampled(weights, own[part, :, rows, columns], seen, window, part.start, steps, seed)
+            z = _sampled(weights, own[part, :, rows, columns], known, seen, window, part.start, steps, seed)
             total[(part, slice(None), *target)] += share * z[(slice(None), slice(None), *source)]
     return total
 
 
 def _sampled(
-    weights: Weights, own: torch.Tensor, seen: Any, window: Window, first: int, steps: int, seed: int
+    weights: Weights,
+    own: torch.Tensor,
+    guide: torch.Tensor,
+    features: Any,
+    window: Window,
+    first: int,
+    steps: int,
+    seed: int,
 ) -> torch.Tensor:
-    process, outputs = weights.settings.process, weights.channels[2]
+    process, plain, outputs = weights.settings.process, weights.settings.plain, weights.channels[2]
     item = torch.zeros(len(own), dtype=torch.long, device=own.device)
     shape = (len(own), outputs, *window.shape)
 
@@ -106,7 +130,8 @@ def _sampled(
         return torch.as_tensor(drawn[first * outputs :].reshape(shape)).to(own)
 
     def predict(z: torch.Tensor, gamma: float) -> torch.Tensor:
-        return denoised(weights.network, own, z, own.new_full((len(own),), gamma), seen, item)
+        level = own.new_full((len(own),), gamma)
+        return denoised(weights.network, own, z, level, guide, item, plain=plain, features=features)
 
     levels = process.schedule().levels(steps).tolist()
     return ddim(predict, noise, levels) if process.sampler == "ddim" else ancestral(predict, noise, levels, "upper")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 from hsgeo.diffusion import Schedule
 from hsgeo.networks import CDFormer, GuidedNet
@@ -93,3 +94,15 @@ class TrainingParams(_Frozen):
     checks: int = Field(default=20, ge=1, description="validations over the whole training")
     patience: int = Field(default=8, ge=1, description="validations without a better one after which it stops")
     variants: int = Field(default=24, ge=1, description="degraded versions of each reference")
+
+    @field_validator("loss")
+    @classmethod
+    def _of_an_image(cls, value: str, info: ValidationInfo) -> str:
+        if value == "observed" and info.data.get("space") != "pixels":
+            raise PydanticCustomError("needs_pixels", "huber or l1; observed needs space=pixels")
+        return value
+
+    @property
+    def plain(self) -> bool:
+        """The network sees the noisy signal itself and predicts the clean one, as HSR-Diff has it."""
+        return self.space == "pixels"

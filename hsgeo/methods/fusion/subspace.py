@@ -76,11 +76,13 @@ def fit_model(inputs: FusionInputs, found: Survey, params: SubspaceParams) -> Su
 def _model(inputs: FusionInputs, found: Survey, params: SubspaceParams) -> SubspaceModel:
     pair, space, seen = inputs.pair, found.space, found.observation
     noise_msi = np.asarray(seen.noise_msi if inputs.noise_msi is None else inputs.noise_msi, float)
-    sensors, offsets, gauges = [], [], []
+    sensors, responses, offsets, gauges = [], [], [], []
     for k, group in enumerate(pair.groups):
         rows = list(group.bands)
-        matrix = np.asarray(seen.response)[rows] @ space.basis / noise_msi[rows, None]
+        response = np.asarray(seen.response)[rows]
+        matrix = response @ space.basis / noise_msi[rows, None]
         sensors.append(Sensor(group.ratio, matrix, seen.group_psfs[k]))
+        responses.append(response)
         offsets.append(np.asarray(seen.offset, float)[rows])
         gauges.append(noise_msi[rows])
     sensors.append(Sensor(pair.ratio, np.eye(space.p), seen.psf))
@@ -93,6 +95,7 @@ def _model(inputs: FusionInputs, found: Survey, params: SubspaceParams) -> Subsp
         basis=space.basis,
         noise=space.noise,
         sensors=sensors,
+        responses=responses,
         offsets=offsets,
         gauges=gauges,
         covariance=np.eye(space.p),

@@ -15,21 +15,19 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from hsgeo.errors import DataError
+from hsgeo.errors import DataError, ModelError
 from hsgeo.methods.fusion.coordinates import GUIDES, flipped
 from hsgeo.methods.fusion.examples import LEAST, ExampleStore
+from hsgeo.methods.fusion.losses import SeenBatch, SeenPatch, loss_of, observed_loss
 from hsgeo.methods.fusion.sampling import denoised
 from hsgeo.methods.fusion.settings import TrainingParams
 from hsgeo.methods.fusion.weights import Weights
-
-#: errors beyond this many expected ones count linearly
-HUBER = 3.0
 
 #: steps over which the learning rate rises
 RISE = 200
 
 
-class Patches(Dataset[tuple[torch.Tensor, ...]]):
+class Patches(Dataset[tuple[Any, ...]]):
     """Step -> a batch of random patches, the same for the same step and seed."""
 
     def __init__(self, store: ExampleStore, settings: TrainingParams, seed: int) -> None:
@@ -38,24 +36,18 @@ class Patches(Dataset[tuple[torch.Tensor, ...]]):
     def __len__(self) -> int:
         return self.settings.steps
 
-    def __getitem__(self, step: int) -> tuple[torch.Tensor, ...]:
-        """own (M, c, n, n), guide (N, g, n, n), target (M, k, n, n), weight (M,), item (M,), gamma (M,), noise."""
+    def __getitem__(self, step: int) -> tuple[Any, ...]:
+        """Own (M, c, n, n), guide (N, g, n, n), target (M, k, n, n), weight, item, gamma (M,), noise, what is seen."""
         s = self.settings
         rng = np.random.default_rng([self.seed, step])
         stage = min(step * len(s.patches) // s.steps, len(s.patches) - 1)
-        parts: list[tuple[Any, ...]] = []
-        for item in range(s.batch):
-            number = int(rng.integers(len(self.store)))
-            parts.append((item, *self._patch(number, s.patches[stage], rng)))
-        side = min(part[1].shape[-1] for part in parts)
-        own, guide, target, weight = [], [], [], []
-        items: list[int] = []
-        for item, o, g, t, w in parts:
-            own.append(o[..., :side, :side])
-            guide.append(g[..., :side, :side])
-            target.append(t[..., :side, :side])
-            weight.append(w)
-            items += [item] * len(o)
+        numbers = [int(n) for n in rng.integers(len(self.store), size=s.batch)]
+        shapes = [self._trained(number) for number in numbers]
+        side = min(s.patches[stage], *(n for shape in shapes for n in shape)) // s.network.fold * s.network.fold
+        own, guide, target, weight, seen = zip(
+            *(self._patch(n, shape, side, rng) for n, shape in zip(numbers, shapes, strict=True)), strict=True
+        )
+        items = [item for item, o in enumerate(own) for _ in o]
         clean = torch.cat(target)
         gamma = np.where(rng.random(len(clean)) < s.seen_noise, s.process.schedule().draw(len(clean), rng), 0.0)
         noise = rng.standard_normal(tuple(clean.shape), np.float32)
@@ -67,14 +59,20 @@ class Patches(Dataset[tuple[torch.Tensor, ...]]):
             torch.as_tensor(items),
             torch.as_tensor(gamma, dtype=torch.float32),
             torch.as_tensor(noise),
+            SeenBatch(seen),
         )
 
-    def _patch(self, number: int, side: int, rng: np.random.Generator) -> tuple[torch.Tensor, ...]:
+    def _trained(self, number: int) -> tuple[int, int]:
+        """Rows and columns of an example that are not held back."""
         height, width = self.store.shape(number)
-        height -= held_back(height, self.settings.held_back)
-        fold = self.settings.network.fold
-        side = min(side, height, width) // fold * fold
-        y, x = int(rng.integers(height - side + 1)), int(rng.integers(width - side + 1))
+        return height - held_back(height, self.settings.held_back), width
+
+    def _patch(
+        self, number: int, shape: tuple[int, int], side: int, rng: np.random.Generator
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, tuple[SeenPatch, ...]]:
+        images = self.store.seen(number) if self.settings.loss == "observed" else ()
+        step = math.lcm(*(one.ratio for one in images))
+        y, x = (step * int(rng.integers((n - side) // step + 1)) for n in shape)
         e = self.store.read(number, slice(y, y + side), slice(x, x + side))
         kept = rng.permutation(len(e.own))[: self.settings.items]
         own, guide, target = (torch.as_tensor(v) for v in (e.own[kept], e.guide, e.target[kept]))
@@ -84,27 +82,17 @@ class Patches(Dataset[tuple[torch.Tensor, ...]]):
             own, guide, target = flipped(own, guide, target, signs, others)
         turns, mirror = int(rng.integers(4)), bool(rng.integers(2))
         own, guide, target = (torch.rot90(v, turns, (-2, -1)) for v in (own, guide, target))
+        seen = tuple(one.patch(y, x, side).turned(turns, mirror) for one in images)
         if mirror:
             own, guide, target = (v.flip(-1) for v in (own, guide, target))
         weight = torch.as_tensor(e.weight[kept] * len(e.weight) / len(kept), dtype=torch.float32)
-        return own, guide, target, weight
+        return own, guide, target, weight, seen
 
 
 def held_back(height: int, share: float) -> int:
     """Last rows of an example that are kept for validation; 0 where it is too small to be cut."""
     rows = max(math.ceil(share * height), LEAST // 2)
     return rows if height - rows >= LEAST else 0
-
-
-def loss_of(predicted: torch.Tensor, target: torch.Tensor, weight: torch.Tensor, kind: str) -> torch.Tensor:
-    """Loss of a batch, a sum over signals with their `weight` (M,).
-
-    ``huber`` is the squared error up to three expected errors and grows linearly beyond; ``l1`` the absolute error.
-    """
-    error = predicted - target
-    size = torch.where(torch.isfinite(error), error, 0.0).abs()
-    each = torch.where(size < HUBER, size**2, 2 * HUBER * size - HUBER**2) if kind == "huber" else size
-    return (weight * each.mean((1, 2, 3))).sum()
 
 
 class Training:
@@ -141,6 +129,8 @@ class Training:
         self.folder, self.said = Path(folder), said
         first = store.read(0, slice(0, 1), slice(0, 1))
         channels = (first.own.shape[1] + first.target.shape[1], first.guide.shape[0], first.target.shape[1])
+        if start is not None and start.channels != channels:
+            raise ModelError(f"{start.name}: made for other numbers of bands; train a new network (--start none).")
         begun = start if start is not None else Weights.untrained(settings, channels, seed)
         self.weights = replace(begun, network=deepcopy(begun.network).to(self.device), settings=settings)
         self.network = self.weights.network
@@ -199,13 +189,15 @@ class Training:
         self.optimiser.zero_grad()
         return float(np.mean(seconds))
 
-    def _loss(self, batch: list[torch.Tensor]) -> torch.Tensor:
-        own, guide, clean, weight, item, gamma, noise = batch
+    def _loss(self, batch: list[Any]) -> torch.Tensor:
+        own, guide, clean, weight, item, gamma, noise, seen = batch
         power = gamma.view(-1, 1, 1, 1)
         z = power.sqrt() * clean.nan_to_num() + (1 - power).sqrt() * noise
         z = torch.where(power > 0, z, 0.0)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
-            predicted = denoised(self.network, own, z, gamma, guide, item)
+            predicted = denoised(self.network, own, z, gamma, guide, item, plain=self.settings.plain)
+        if self.settings.loss == "observed":
+            return observed_loss(predicted.float(), clean, seen)
         # a prediction at level gamma can be wrong by what the noise hides only
         weight = weight / (1 - gamma).clamp(min=1e-3)
         return loss_of(predicted.float(), clean, weight, self.settings.loss) / self.settings.batch
@@ -286,10 +278,16 @@ def validated(
         strip = held_back(height, settings.held_back) or height
         e = store.read(int(number), slice(height - strip, None))
         own, guide, target = (torch.as_tensor(v).to(device) for v in (e.own, e.guide[None], e.target))
-        zero = torch.zeros(len(own), device=device)
-        found = denoised(network, own, torch.zeros_like(target), zero, guide, zero.long())
+        base = torch.zeros_like(target) if e.base is None else torch.as_tensor(e.base).to(device)
+        z, gamma = torch.zeros_like(target), 0.0
+        if settings.plain:  # such a network never sees a signal of no power: one step of the sampler
+            drawn = torch.Generator().manual_seed(int(number))
+            z = torch.randn(target.shape, generator=drawn).to(device)
+            gamma = float(settings.process.schedule().gamma[-1])
+        level, item = target.new_full((len(own),), gamma), torch.zeros(len(own), dtype=torch.long, device=device)
+        found = denoised(network, own, z, level, guide, item, plain=settings.plain)
         weight = torch.as_tensor(e.weight, device=device)
-        before, after = (weight @ v.square().nanmean((1, 2, 3)).double() for v in (target, found - target))
+        before, after = (weight @ (v - target).square().nanmean((1, 2, 3)).double() for v in (base, found))
         if before > 0:
             gains.append(float(10 * torch.log10(before / after.clamp(min=1e-12))))
     return float(np.mean(gains)) if gains else 0.0
