@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from hsgeo.cli import options as o
-from hsgeo.cli.printing import print_notes, print_rows, ranges, say
+from hsgeo.cli.printing import print_notes, print_rows, ranges
 from hsgeo.errors import ParameterError
 
 
@@ -53,9 +52,11 @@ def fuse(
     run: o.Running,
     dry_run: o.DryRun = False,
     progress: Any,
+    say: Any,
 ) -> o.Said:
     """Fuse a hyperspectral scene with a finer multispectral one."""
     from hsgeo.tasks import FusionJob, FusionOptions
+    from hsgeo.tasks import train as train_network
     from hsgeo.tasks.options import check_target, derived_output, load_parameters
 
     target = output or str(derived_output(hsi, "_fused"))
@@ -65,43 +66,32 @@ def fuse(
     params |= {k: v for k, v in (("model", model), ("steps", steps), ("samples", samples)) if v is not None}
     if not dry_run:
         check_target(target, writing)
-    if train and not dry_run:
-        params["model"] = _train(hsi, msi, target, options, params, run, writing.overwrite, progress)
+    if train and method != "hsr-diff":
+        raise ParameterError(f"--train: method {method} has nothing to train; add --method hsr-diff.")
     job = FusionJob(hsi, msi, options, run=run.options(), params=params, progress=progress)
     if dry_run:
         return job.plan(target, writing), _print_plan
-    return job.write(target, writing, uncertainty=uncertainty, flags=flags), print_report
 
+    def trained() -> dict[str, str]:
+        """A model trained on the pair, kept beside the output."""
+        own = Path(target).with_suffix(".safetensors")
+        train_network(
+            [hsi, msi],
+            own,
+            options=options,
+            params=params.get("training", {}),
+            start=params.get("model") or "package",
+            seed=run.seed,
+            device=run.device,
+            overwrite=writing.overwrite,
+            resume=resume,
+            progress=progress,
+            said=say,
+        )
+        return {"model": str(own)}
 
-def _train(
-    hsi: str,
-    msi: str,
-    target: str,
-    options: Any,
-    params: Mapping[str, Any],
-    run: o.Running,
-    overwrite: bool,
-    progress: Any,
-) -> str:
-    """Train on the pair; the model, which is kept beside the output."""
-    from hsgeo.tasks import train
-
-    if options.method != "hsr-diff":
-        raise ParameterError(f"--train: method {options.method} has nothing to train; add --method hsr-diff.")
-    model = Path(target).with_suffix(".safetensors")
-    train(
-        [hsi, msi],
-        model,
-        options=options,
-        params=params.get("training", {}),
-        start=params.get("model", "package"),
-        seed=run.seed,
-        device=run.device,
-        overwrite=overwrite,
-        progress=progress,
-        said=say,
-    )
-    return str(model)
+    report = job.write(target, writing, uncertainty=uncertainty, flags=flags, prepare=trained if train else None)
+    return report, print_report
 
 
 def _print_plan(r: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hsgeo.cli.printing import print_json
+from hsgeo.cli.printing import print_json, say
 from hsgeo.errors import ParameterError
 
 if TYPE_CHECKING:
@@ -101,7 +101,8 @@ def command(work: Callable[..., Said]) -> Callable[..., None]:
     """Make a command, as typer reads it, of a function that returns its report and what prints it.
 
     A parameter whose type is a dataclass (`Writing`) stands for the options that are its fields; one named `progress`
-    gets the progress bar that ``--progress`` asks for. ``--json``, ``-q`` and ``-v`` are added at the end.
+    gets the progress bar that ``--progress`` asks for, one named `say` what tells a person who waits how it goes.
+    ``--json``, ``-q`` and ``-v`` are added at the end.
     """
 
     def run(*, json: Json = False, quiet: Quiet = False, verbose: Verbose = False, **given: Any) -> None:
@@ -111,6 +112,8 @@ def command(work: Callable[..., Said]) -> Callable[..., None]:
         with ExitStack() as stack:
             if "progress" in given:
                 given["progress"] = stack.enter_context(_progress(given["progress"], quiet))
+            if talks:
+                given["say"] = (lambda text: None) if quiet else say
             report, show = work(**given)
         if json:
             print_json(report)
@@ -119,6 +122,7 @@ def command(work: Callable[..., Said]) -> Callable[..., None]:
 
     groups: dict[str, Callable[..., Any]] = {}
     options: list[inspect.Parameter] = []
+    talks = False
     for parameter in _parameters(work):
         kind = parameter.annotation
         if isinstance(kind, type) and is_dataclass(kind):
@@ -126,6 +130,8 @@ def command(work: Callable[..., Said]) -> Callable[..., None]:
             options += _parameters(kind)
         elif parameter.name == "progress":
             options.append(parameter.replace(annotation=ProgressMode, default="auto"))
+        elif parameter.name == "say":
+            talks = True
         else:
             options.append(parameter)
     run.__name__, run.__doc__ = work.__name__, work.__doc__

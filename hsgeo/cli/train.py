@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
 
 from hsgeo.cli import options as o
-from hsgeo.cli.printing import print_rows, say
+from hsgeo.cli.printing import print_rows
 from hsgeo.errors import ParameterError
 
 group = typer.Typer(help="Train a network on a pair, or on reference scenes.", no_args_is_help=True)
@@ -23,17 +22,6 @@ def parse_ratio(text: str | None) -> int | tuple[int, int] | None:
         return (int(first), int(last)) if last else int(first)
     except ValueError:
         raise ParameterError(f"--ratio {text!r}: a whole number, or a range such as 2-8.") from None
-
-
-def nested(values: Mapping[str, Any]) -> dict[str, Any]:
-    """``{"network.width": 64}`` -> ``{"network": {"width": 64}}``."""
-    out: dict[str, Any] = {}
-    for key, value in values.items():
-        place, names = out, key.split(".")
-        for name in names[:-1]:
-            place = place[name] = dict(place.get(name, {}))
-        place[names[-1]] = value
-    return out
 
 
 @o.command
@@ -70,13 +58,13 @@ def hsr_diff(
     overwrite: o.Overwrite = False,
     resume: o.Resume = False,
     progress: Any,
+    say: Any,
 ) -> o.Said:
     """Train the network of hsr-diff: one scale down on the pair itself, or on reference scenes."""
     from hsgeo.tasks import FusionOptions, train
     from hsgeo.tasks.options import load_parameters
 
-    told = load_parameters(config, [])
-    params = nested({**told.get("training", told), **load_parameters(None, settings or [])})
+    params = load_parameters(config, settings or [], "training")
     if steps is not None:
         params["steps"] = steps
     sensors = msi_sensor or []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from copy import copy
 from pathlib import Path
 from typing import Any
@@ -176,7 +176,7 @@ class FusionJob:
         try:
             return kind(**values)
         except ValidationError as error:
-            raise ParameterError(wrong_value(error)) from error
+            raise ParameterError(wrong_value(error, kind)) from error
 
     def by(self, method: str) -> FusionJob:
         """The same pair by another method with its defaults: silent, and without the notes of this job."""
@@ -287,6 +287,7 @@ class FusionJob:
         *,
         uncertainty: str | os.PathLike[str] | None = None,
         flags: str | os.PathLike[str] | None = None,
+        prepare: Callable[[], Mapping[str, Any]] | None = None,
     ) -> dict[str, Any]:
         """Compute all tiles, write the result whole or not at all, and report.
 
@@ -295,6 +296,8 @@ class FusionJob:
         output, uncertainty, flags : path
             The fused scene; per-band standard deviation in the HSI's units; uint8 raster, 0 both images, 1 HSI only,
             2 MSI only, 3 neither.
+        prepare : callable, optional
+            Called before the fit, once all that was asked for has been checked; returns more parameters of the method.
 
         Returns
         -------
@@ -309,6 +312,10 @@ class FusionJob:
         outputs = FusionOutputs(output, uncertainty, flags, write, code, bands)
         self._refuse_inputs(outputs.targets.values())
         outputs.check()
+        self.params()
+        if prepare is not None:
+            more = dict(prepare())
+            self.values, self.arguments = {**self.values, **more}, {**self.arguments, **more}
         if uncertainty is not None and "uncertainty" in self.method.Params.model_fields:
             self.values["uncertainty"] = True
         model = self.model

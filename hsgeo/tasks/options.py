@@ -130,6 +130,8 @@ ASKED = {
     "bool_parsing": "true or false",
     "bool_type": "true or false",
     "string_type": "a text",
+    "tuple_type": "a list",
+    "model_type": "parameters of its own (KEY.PART=VALUE)",
     "greater_than_equal": "at least {ge}",
     "greater_than": "more than {gt}",
     "less_than_equal": "at most {le}",
@@ -137,22 +139,40 @@ ASKED = {
 }
 
 
-def wrong_value(error: Any) -> str:
+def wrong_value(error: Any, kind: Any) -> str:
     """One sentence from pydantic's ValidationError: the first parameter at fault and what it may be.
 
     Parameters
     ----------
     error : pydantic.ValidationError
+    kind : pydantic model
+        Of the parameters.
     """
     every = error.errors()
-    name, given = every[0]["loc"][0], every[0]["input"]
+    (name, known), given = _place(every[0]["loc"], kind), every[0]["input"]
+    if every[0]["type"] == "extra_forbidden":
+        last = name.rpartition(".")[2]
+        return f"{name}: no such parameter (there are {', '.join(sorted(known))}).{did_you_mean(last, known)}"
     asked = []
     for one in every:
-        if one["loc"][0] == name:
+        if _place(one["loc"], kind)[0] == name:
             context = one.get("ctx", {})
             expected = str(context.get("expected", "")).replace("'", "") if one["type"] == "literal_error" else ""
             asked.append(expected or ASKED.get(one["type"], one["msg"]).format(**context))
     return f"{name}={given!r}: {' or '.join(dict.fromkeys(asked))}."
+
+
+def _place(loc: tuple[Any, ...], kind: Any) -> tuple[str, set[str]]:
+    """The name of a parameter, dotted where it is part of another, and its neighbours'; `loc` as pydantic says it."""
+    names: list[str] = []
+    known: set[str] = set()
+    for part in loc:
+        fields = getattr(kind, "model_fields", None)
+        if fields is None:  # inside of a value, or which of its types was tried
+            break
+        names.append(str(part))
+        known, kind = set(fields), fields[part].annotation if part in fields else None
+    return ".".join(names), known
 
 
 def config_folders() -> list[Path]:
@@ -161,8 +181,11 @@ def config_folders() -> list[Path]:
     return [folder for folder in (package / "_configs", package.parent / "configs") if folder.is_dir()]
 
 
-def load_parameters(config: str | None, settings: Iterable[str]) -> dict[str, Any]:
+def load_parameters(config: str | None, settings: Iterable[str], part: str = "") -> dict[str, Any]:
     """Parameters from a YAML file (a path, or the name of one that comes with hsgeo) and ``--set key=value``.
+
+    A key with dots, ``network.width``, stands for a parameter inside another. Of a file that has a `part` of this name
+    that one alone is taken.
 
     Raises
     ------
@@ -176,10 +199,24 @@ def load_parameters(config: str | None, settings: Iterable[str]) -> dict[str, An
             loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
             raise ParameterError(f"{path}: not a YAML file that can be read ({str(error).splitlines()[0]}).") from error
+        if isinstance(loaded, dict):
+            loaded = loaded.get(part, loaded)
         if not isinstance(loaded, dict):
             raise ParameterError(f"{path}: expected 'key: value' lines; see configs/ for examples.")
         values.update(loaded)
-    values.update({key: yaml.safe_load(text) for key, text in key_values(settings, "--set").items()})
+    for key, text in key_values(settings, "--set").items():
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ParameterError(f"--set {key}={text}: not a value that YAML knows.") from error
+        *names, last = key.split(".")
+        place = values
+        for name in names:
+            inside = place.get(name, {})
+            if not isinstance(inside, dict):
+                raise ParameterError(f"--set {key}={text}: {name} is {inside!r} already; give one of the two.")
+            place[name] = place = dict(inside)
+        place[last] = value
     return values
 
 

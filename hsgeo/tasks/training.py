@@ -181,7 +181,7 @@ def settings_of(params: Mapping[str, Any]) -> TrainingParams:
     try:
         return TrainingParams.model_validate(dict(params))
     except ValidationError as error:
-        raise ParameterError(f"training: {wrong_value(error)}") from error
+        raise ParameterError(f"training: {wrong_value(error, TrainingParams)}") from error
 
 
 def _target(output: str | os.PathLike[str], overwrite: bool) -> Path:
