@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
-from hsgeo.errors import DataError, OutputExistsError, OutputWriteError, ParameterError
+from hsgeo.errors import DataError, InputError, ParameterError, ResumeError
 from hsgeo.scene.open import open_scene
+from hsgeo.scene.staging import folder_of, refuse_existing
 from hsgeo.tasks.inputs import FusionOptions, Scene, path_of
 
 if TYPE_CHECKING:
+    from hsgeo.methods.fusion.examples import ExampleStore
     from hsgeo.methods.fusion.settings import TrainingParams
 
 #: of the strips' gain in dB, the log's and the chart's key
@@ -89,7 +91,8 @@ def train(
 
     say = said or (lambda text: None)
     progress = progress if progress is not None else NullProgress()
-    target = _target(output, overwrite)
+    target, options = Path(output), options or FusionOptions()
+    ratios = _ratios(inputs, reference, ratio)
     settings = settings_of(params or {})
     usual = settings_of({})
     if start == "package" and (settings.network, settings.space) != (usual.network, usual.space):
@@ -99,41 +102,43 @@ def train(
         kept = begun.settings.model_dump(include={"network", "space"})
         settings = settings_of({**settings.model_dump(), **kept})
     chosen = pick_device(device)
-    work = target.with_name(f"{target.name}.training")
-    identity: dict[str, Any] = {
+    identity = {
         "inputs": [str(path_of(i)) for i in inputs],
+        "ratios": ratios,
+        "msi_sensors": list(msi_sensors),
+        "start": start,
+        "options": options.record(),
         "settings": settings.model_dump(mode="json"),
         "seed": seed,
     }
-    _open_work(work, identity, resume)
-    if not (work / "examples.json").exists():
-        shutil.rmtree(work / "examples.zarr", ignore_errors=True)
-    store = ExampleStore(work / "examples.zarr")
-    if not (work / "examples.json").exists():
-        with progress.stage("examples"):
-            source = (
-                _from_references(inputs, ratio, msi_sensors, settings, seed)
-                if reference
-                else _from_pair(inputs, options, settings, seed)
-            )
-            about = next(source)
-            for example in source:
-                if settings.space == "pixels":
-                    about["bands"] = _bands_of(example, about["bands"])
-                store.add(example)
-        (work / "examples.json").write_text(json.dumps(about))
-    about = json.loads((work / "examples.json").read_text())
-    if not len(store):
-        raise DataError(
-            f"{' and '.join(identity['inputs'])}: too small to train on one scale down; train on larger scenes."
-        )
+    files = {"output": target, "log": target.with_suffix(".log.json"), "curves": target.with_suffix(".png")}
+    work = target.with_name(f"{target.name}.training")
+    if not (resume and _interrupted(work, identity)):
+        if resume and (report := _finished(files["log"], identity)) is not None and target.exists():
+            say(f"nothing to resume: {target} is trained")
+            return report
+        if resume:
+            say(f"nothing to resume: {work} has no interrupted training; starting with the first step")
+        _begin(work, identity, list(files.values()), overwrite)
+    try:
+        if not (work / "examples.json").exists():
+            shutil.rmtree(work / "examples.zarr", ignore_errors=True)
+        store = ExampleStore(work / "examples.zarr")
+        if not (work / "examples.json").exists():
+            with progress.stage("examples"):
+                about = _fill(store, inputs, ratios, msi_sensors, options, settings, seed)
+            (work / "examples.json").write_text(json.dumps(about))
+        about = json.loads((work / "examples.json").read_text())
 
-    def tell(entry: Mapping[str, Any]) -> None:
-        loss = "" if entry["loss"] is None else f", loss {entry['loss']:.3f}"
-        say(f"step {entry['step']} of {settings.steps}{loss}, PSNR on the held-back strip {entry[GAIN]:+.2f} dB")
+        def tell(entry: Mapping[str, Any]) -> None:
+            loss = "" if entry["loss"] is None else f", loss {entry['loss']:.3f}"
+            say(f"step {entry['step']} of {settings.steps}{loss}, PSNR on the held-back strip {entry[GAIN]:+.2f} dB")
 
-    training = Training(store, settings, work, start=begun, seed=seed, device=chosen, said=tell)
-    if resume and training.take_up():
+        training = Training(store, settings, work, start=begun, seed=seed, device=chosen, said=tell)
+    except InputError:
+        shutil.rmtree(work, ignore_errors=True)  # there is nothing in it to go on with
+        raise
+    if training.take_up():
         say(f"going on from step {training.step}")
     left = (settings.steps - training.step) * training.pace()
     limit = math.inf if minutes is None else 60 * minutes
@@ -146,16 +151,8 @@ def train(
         stage.skip(training.step)
         weights = training.run(lambda: time.perf_counter() - begin > limit, stage)
     gain = max(e[GAIN] for e in training.log)
-    weights = replace(weights, about={**about, "steps": training.step, GAIN: gain}, name=str(target))
-    weights.save(target)
-    log, curves = target.with_suffix(".log.json"), target.with_suffix(".png")
-    log.write_text(json.dumps({**identity, **about, "entries": training.log}, indent=1))
-    draw_curves(training.log, curves)
-    shutil.rmtree(work)
-    return {
-        "output": str(target),
-        "log": str(log),
-        "curves": str(curves),
+    report = {
+        **{name: str(path) for name, path in files.items()},
         "examples": len(store),
         "parameters": training.parameters,
         "steps": training.step,
@@ -163,6 +160,12 @@ def train(
         GAIN: gain,
         "loss": training.log[-1]["loss"],
     }
+    replace(weights, about={**about, "steps": training.step, GAIN: gain}, name=str(target)).save(target)
+    draw_curves(training.log, files["curves"])
+    told = {"training": identity, "about": about, "report": report, "entries": training.log}
+    files["log"].write_text(json.dumps(told, indent=1))
+    shutil.rmtree(work)
+    return report
 
 
 def settings_of(params: Mapping[str, Any]) -> TrainingParams:
@@ -179,34 +182,87 @@ def settings_of(params: Mapping[str, Any]) -> TrainingParams:
     from hsgeo.tasks.options import wrong_value
 
     try:
-        return TrainingParams.model_validate(dict(params))
+        return TrainingParams.model_validate(params)
     except ValidationError as error:
         raise ParameterError(f"training: {wrong_value(error, TrainingParams)}") from error
 
 
-def _target(output: str | os.PathLike[str], overwrite: bool) -> Path:
-    target = Path(output)
-    if target.suffix != ".safetensors":
-        raise ParameterError(f"{target}: a model is written as .safetensors; change -o.")
-    if target.exists() and not overwrite:
-        raise OutputExistsError(f"{target} exists; give --overwrite or another -o.")
-    if not target.parent.is_dir():
-        raise OutputWriteError(f"{target.parent}: no such folder; make it or change -o.")
-    return target
+def _ratios(inputs: Sequence[Scene], reference: bool, ratio: int | tuple[int, int] | None) -> list[int] | None:
+    """Smallest and largest ratio of reference scenes, None for a pair, which has its own."""
+    if not reference:
+        if len(inputs) != 2:
+            given = ", ".join(str(path_of(i)) for i in inputs)
+            raise ParameterError(f"{given}: give two scenes, an HSI and an MSI, or reference scenes with --reference.")
+        if ratio is not None:
+            raise ParameterError("--ratio is for --reference; that of a pair follows from its GSDs: leave it out.")
+        return None
+    if ratio is None:
+        raise ParameterError("--reference needs --ratio: how many times coarser the HSI is, 4 or a range 2-8.")
+    low, high = (ratio, ratio) if isinstance(ratio, int) else ratio
+    if not 2 <= low <= high:
+        asked = f"{low}" if isinstance(ratio, int) else f"{low}-{high}"
+        raise ParameterError(f"--ratio {asked}: a whole number from 2, or a range, the smaller first, such as 2-8.")
+    return [low, high]
 
 
-def _open_work(work: Path, identity: Mapping[str, Any], resume: bool) -> None:
-    """The working folder of a training, empty or that of an interrupted one."""
+def _interrupted(work: Path, identity: Mapping[str, Any]) -> bool:
+    """Whether a working folder holds a training that can be gone on with."""
     kept = work / "training.json"
-    if resume:
-        if not kept.exists():
-            raise ParameterError(f"--resume: {work} holds no interrupted training; leave --resume out.")
-        if json.loads(kept.read_text()) != json.loads(json.dumps(identity)):
-            raise ParameterError(f"--resume: {work} was begun with other inputs or parameters; leave --resume out.")
-        return
+    if not kept.exists():
+        return False
+    known, asked = json.loads(kept.read_text()), json.loads(json.dumps(identity))
+    differ = [name for name, value in asked.items() if known.get(name) != value]
+    if differ:
+        raise ResumeError(
+            f"{work}: --resume needs the training that was interrupted, and this one differs in {', '.join(differ)}. "
+            "Give the same inputs and parameters, or start afresh without --resume."
+        )
+    return True
+
+
+def _finished(log: Path, identity: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The report of a training that has ended, by its log; None where that is another's."""
+    if not log.exists():
+        return None
+    told = json.loads(log.read_text())
+    return told["report"] if told.get("training") == json.loads(json.dumps(identity)) else None
+
+
+def _begin(work: Path, identity: Mapping[str, Any], files: Sequence[Path], overwrite: bool) -> None:
+    """An empty working folder, once it is seen that the results can be written."""
+    if files[0].suffix != ".safetensors":
+        raise ParameterError(f"{files[0]}: a model is written as .safetensors; change -o.")
+    refuse_existing(files, overwrite)
+    folder_of(files[0])
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir()
-    kept.write_text(json.dumps(identity))
+    (work / "training.json").write_text(json.dumps(identity))
+
+
+def _fill(
+    store: ExampleStore,
+    inputs: Sequence[Scene],
+    ratios: list[int] | None,
+    sensors: Sequence[str],
+    options: FusionOptions,
+    settings: TrainingParams,
+    seed: int,
+) -> dict[str, Any]:
+    """Put all examples into the store; returns what they are about."""
+    source = (
+        _from_pair(inputs, options, settings, seed)
+        if ratios is None
+        else _from_references(inputs, ratios, sensors, options.hsi_sensor, settings, seed)
+    )
+    about: dict[str, Any] = next(source)
+    for example in source:
+        if settings.space == "pixels":
+            about["bands"] = _bands_of(example, about["bands"])
+        store.add(example)
+    if not len(store):
+        least = "16 x 16 HSI pixels are needed" if ratios is None else f"no ratio of {ratios} leaves enough pixels"
+        raise DataError(f"{' and '.join(about['scenes'])}: too small to train on ({least}); give larger scenes.")
+    return about
 
 
 def _bands_of(example: Any, known: list[int] | None) -> list[int]:
@@ -221,9 +277,7 @@ def _bands_of(example: Any, known: list[int] | None) -> list[int]:
     return found
 
 
-def _from_pair(
-    inputs: Sequence[Scene], options: FusionOptions | None, settings: TrainingParams, seed: int
-) -> Iterator[Any]:
+def _from_pair(inputs: Sequence[Scene], options: FusionOptions, settings: TrainingParams, seed: int) -> Iterator[Any]:
     """What the examples are about, then the examples."""
     import numpy as np
 
@@ -231,9 +285,7 @@ def _from_pair(
     from hsgeo.tasks.examples import shifted_blur
     from hsgeo.tasks.fusion import FusionJob
 
-    if len(inputs) != 2:
-        raise ParameterError(f"{len(inputs)} inputs: give an HSI and an MSI, or reference scenes with --reference.")
-    job = FusionJob(inputs[0], inputs[1], replace(options or FusionOptions(), method="subspace"))
+    job = FusionJob(inputs[0], inputs[1], replace(options, method="subspace"))
     model = job.model
     yield {
         "ratios": [model.scale, model.scale],
@@ -241,9 +293,10 @@ def _from_pair(
         "scenes": job.inputs,
         "sensors": [str(s.attrs.get("sensor") or "") for s in (job.hsi, job.msi)],
     }
-    rng = np.random.default_rng(seed)
+    rng, largest = np.random.default_rng(seed), max(settings.patches)
+    side = 64 if largest <= 64 else math.ceil(largest / (1 - settings.held_back))
     for number in range(settings.variants):
-        patches = job.pair.sample(seed=seed + number)
+        patches = job.pair.sample(size=side, seed=seed + number)
         yield from examples_from_pair(
             shifted_blur(model, rng) if number else model, patches, seed + number, job.inputs[0], settings
         )
@@ -251,8 +304,9 @@ def _from_pair(
 
 def _from_references(
     inputs: Sequence[Scene],
-    ratio: int | tuple[int, int] | None,
+    ratios: list[int],
     sensors: Sequence[str],
+    hsi_sensor: str | None,
     settings: TrainingParams,
     seed: int,
 ) -> Iterator[Any]:
@@ -260,24 +314,18 @@ def _from_references(
     from hsgeo.simulation.reduced import GAUSSIAN_MSI
     from hsgeo.tasks.examples import variants
 
-    if ratio is None:
-        raise ParameterError("--reference needs --ratio: how many times coarser the HSI is, 4 or a range 2-8.")
-    ratios = (ratio, ratio) if isinstance(ratio, int) else ratio
-    if not 2 <= ratios[0] <= ratios[1]:
-        raise ParameterError(f"--ratio {ratios[0]}-{ratios[1]}: whole numbers from 2, the smaller first.")
     bands = [load_sensor(name).bands for name in sensors] or [GAUSSIAN_MSI]
     yield {
-        "ratios": list(ratios),
+        "ratios": ratios,
         "bands": None,
         "scenes": [str(path_of(i)) for i in inputs],
         "sensors": list(sensors),
     }
     sources = []
     for number, scene in enumerate(inputs):
-        opened = (
-            scene if isinstance(scene, xr.DataArray) else open_scene(scene, chunks=None).rename(Path(str(scene)).stem)
-        )
-        sources.append(variants(opened, ratios, bands, seed * 1000 + number, settings))
+        if not isinstance(scene, xr.DataArray):
+            scene = open_scene(scene, sensor=hsi_sensor, chunks=None).rename(Path(str(scene)).stem)
+        sources.append(variants(scene, (ratios[0], ratios[-1]), bands, seed * 1000 + number, settings))
     while sources:  # in turn, so that an interrupted store holds all scenes
         for source in list(sources):
             example = next(source, None)

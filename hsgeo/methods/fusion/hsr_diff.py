@@ -1,6 +1,6 @@
 """HSR-Diff: a conditional diffusion model of what the fast fusion leaves open.
 
-After Wu, Mao, Wang & Li 2023 (HSR-Diff, arXiv:2306.12085), which diffuses the image itself, as can be done here too
+After Wu et al. 2023 (HSR-Diff, arXiv:2306.12085), which diffuses the image itself, as can be done here too
 (`hsgeo.methods.fusion.pixels`); by default a network sees the fast fusion's coefficients
 (`hsgeo.methods.fusion.coordinates`) and predicts their error. How much of that is believed is measured on the pair
 itself, one scale down, so that a scene unlike those it was trained on is left alone.

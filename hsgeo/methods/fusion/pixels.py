@@ -1,6 +1,6 @@
 """HSR-Diff as published: the signal is the image itself, all fused bands of it, and the guide is both images.
 
-Wu, Wang, Mao & Li 2023 (arXiv:2306.12085). The network predicts the clean image. What the result keeps of it is its
+Wu et al. 2023 (HSR-Diff, arXiv:2306.12085). The network predicts the clean image. What the result keeps of it is its
 projection onto the subspace of the fast fusion, whose model ties everything else (tiles, gaps, flags, misfits) to it.
 """
 
