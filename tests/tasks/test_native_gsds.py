@@ -168,7 +168,7 @@ def test_tiles_flags_and_assess_where_gsds_do_not_divide_the_scene(tmp_path, sha
     assert len(list(jobs[1].tile_plan(jobs[1].model))) > 1
     assert np.isfinite(whole[good]).all()
     # unaligned, the MSI ends short in the east: gaps are found iteratively, to the precision of their tests
-    assert np.abs(tiled[good] - whole[good]).max() < (1e-4 if aligned else 2e-4) * span
+    assert np.abs(tiled[good] - whole[good]).max() < 1e-4 * span
     flags = [open_scene(p.with_suffix(".flags.tif"), chunks=None).values for p in paths]
     assert (flags[0] == 0).all() and (flags[1] == 0).all()
     for report in reports:

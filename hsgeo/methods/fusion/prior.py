@@ -13,13 +13,21 @@ from hsgeo.observation.psf import Psf
 #: multiples of the prior's variance between which a pixel's local variance is interpolated
 LEVELS = (0.03, 0.17, 1.0, 6.0, 36.0)
 
+#: number of terms of the squared frequency's Fourier series, times the corner
+TERMS = 1.5
+
 #: standard deviation of the window of the local energy, fine pixels
 WINDOW = 1.0
 
 
 @dataclass(frozen=True)
 class FallingSpectrum:
-    """phi(f) = scale / (1 + (f / corner)^2)^(exponent / 2), f in cycles per fine pixel, mean 1 over the plane."""
+    """phi(f) = scale / (1 + (f / corner)^2)^(exponent / 2), f in cycles per fine pixel, mean 1 over the plane.
+
+    In place of f^2 stand the first terms of its Fourier series in each axis, which changes phi by a few percent: f^2
+    itself has a kink where the frequencies of a grid wrap around, with which the kernel falls no faster than the square
+    of the distance, and gaps feel what lies beyond any halo.
+    """
 
     corner: float
     exponent: float = 2.5
@@ -29,7 +37,15 @@ class FallingSpectrum:
         return self._raw(fy, fx) / self._raw(f[:, None], f[None]).mean()
 
     def _raw(self, fy: np.ndarray, fx: np.ndarray) -> np.ndarray:
-        return (1 + (fy**2 + fx**2) / self.corner**2) ** (-self.exponent / 2)
+        squared = self._squared(fy) + self._squared(fx)
+        return (1 + squared / self.corner**2) ** (-self.exponent / 2)
+
+    def _squared(self, f: np.ndarray) -> np.ndarray:
+        """f^2, for f in -1/2 .. 1/2, as a smooth periodic function."""
+        total = np.full(np.shape(f), 1 / 12)
+        for n in range(1, 1 + max(1, round(TERMS / self.corner))):
+            total += (-1) ** n * np.cos(2 * np.pi * n * f) / (np.pi * n) ** 2
+        return total
 
 
 def coarser_detail(coarse: np.ndarray, psf: Psf, ratio: int) -> np.ndarray | None:
