@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from skimage.registration import phase_cross_correlation
 
 from hsgeo.scene import Window, make_scene
 from hsgeo.scene.align import align
@@ -44,21 +45,19 @@ def test_several_windows_and_a_liar():
 
 
 def test_the_sign_is_that_of_scikit_image():
-    registration = pytest.importorskip("skimage.registration")
     sample = shifted_sample(40, 40, 4, (2.0, -3.0), noise_db=(60, 60))
     true = shifted_sample(40, 40, 4, (0.0, 0.0), noise_db=(60, 60))
-    move, _, _ = registration.phase_cross_correlation(true.msi[0], sample.msi[0], upsample_factor=20)
+    move, _, _ = phase_cross_correlation(true.msi[0], sample.msi[0], upsample_factor=20)
     found = estimate_shift([sample], 4)
     # scikit-image gives the move that brings the second onto the first, which is minus where it lies
     assert (found.dy, found.dx) == (pytest.approx(-move[0], abs=0.1), pytest.approx(-move[1], abs=0.1))
 
 
 def test_phase_correlation_of_the_coarse_images_agrees():
-    registration = pytest.importorskip("skimage.registration")
     ratio, shift = 4, (6.0, -3.0)
     sample = shifted_sample(48, 48, ratio, shift, noise_db=(50, 50))
     low = sample.msi.reshape(4, 60, ratio, 60, ratio).mean(axis=(2, 4))[:, MARGIN:-MARGIN, MARGIN:-MARGIN]
-    move, _, _ = registration.phase_cross_correlation(sample.hsi[25], low[3], upsample_factor=50)
+    move, _, _ = phase_cross_correlation(sample.hsi[25], low[3], upsample_factor=50)
     found = estimate_shift([sample], ratio)
     assert np.allclose((found.dy, found.dx), -move * ratio, atol=0.5)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
 
 from hsgeo.sensors import FLAGS, KINDS, load_sensor, response_at, sensor_names, sensors_with_band_count
 from hsgeo.sensors import __file__ as package
@@ -186,7 +187,6 @@ def test_the_enmap_table_is_that_of_a_product():
     root = os.environ.get("HSGEO_DATA")
     if not root:
         pytest.skip("HSGEO_DATA is not set")
-    rasterio = pytest.importorskip("rasterio")
     with rasterio.open(Path(root) / "potsdam" / "enmap_potsdam_nw.tif") as file:
         tags = [file.tags(i) for i in file.indexes]
     sensor = load_sensor("enmap")

@@ -12,6 +12,7 @@ from odc.geo.geobox import GeoBox
 
 from hsgeo.errors import BandError, GridError, ParameterError
 from hsgeo.scene.model import geobox_of, make_scene
+from hsgeo.scene.open import open_scene
 from hsgeo.sensors import Band, load_sensor
 from hsgeo.simulation import reduced
 from hsgeo.simulation.reduced import simulate_pair
@@ -230,7 +231,6 @@ def test_what_cannot_be_is_said(values):
 
 @pytest.mark.skipif("HSGEO_DATA" not in os.environ, reason="HSGEO_DATA does not name the folder of real scenes")
 def test_a_real_scene_with_dead_bands_and_nodata():
-    open_scene = pytest.importorskip("hsgeo.scene.open").open_scene
     scene = open_scene(Path(os.environ["HSGEO_DATA"]) / "potsdam" / "enmap_potsdam_nw.tif")
     hsi, msi, reference = simulate_pair(scene, 4, "sentinel-2a")
     dead = np.isnan(hsi.values).all((1, 2))
