@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from hsgeo.networks.attention import ChannelAttention, WindowAttention
 from hsgeo.networks.layers import GatedFeedForward, noise_embedding
@@ -71,6 +72,9 @@ class CDFormer(nn.Module):
         Without it the guide is put beside the signal, as diffusion models usually do.
     fold : int
         Squares of this many pixels a side become channels at the entrance and pixels again at the exit.
+    recompute : bool
+        In training keep only what goes into each layer and compute what is inside twice: much less memory for a
+        third more time.
 
     Notes
     -----
@@ -91,9 +95,10 @@ class CDFormer(nn.Module):
         expansion: float = 2.66,
         sr_stream: bool = True,
         fold: int = 1,
+        recompute: bool = False,
     ) -> None:
         super().__init__()
-        self.window, self.fold, self.width = window, fold, width
+        self.window, self.fold, self.width, self.recompute = window, fold, width, recompute
         shifts = [window // 2 * (i % 2) for i in range(depth)]
         area = fold**2
         self.guide_in = nn.Conv2d(guide * area, width, 3, padding=1) if sr_stream else None
@@ -118,7 +123,7 @@ class CDFormer(nn.Module):
         x = self.guide_in(self._entrance(guide)).permute(0, 2, 3, 1)
         found = []
         for layer in self.sr_layers:
-            x = layer(x)
+            x = self._run(layer, x)
             found.append(x)
         return found
 
@@ -154,9 +159,14 @@ class CDFormer(nn.Module):
         x = self.signal_in(x).permute(0, 2, 3, 1)
         level = noise_embedding(gamma.to(x.dtype), self.width)
         for layer, seen in zip(self.layers, found, strict=True):
-            x = layer(x, level, seen)
+            x = self._run(layer, x, level, seen)
         out = F.pixel_shuffle(self.out(x.permute(0, 3, 1, 2)), self.fold)
         return out[..., :height, :width]
+
+    def _run(self, layer: nn.Module, *inputs: torch.Tensor | None) -> torch.Tensor:
+        if self.recompute and torch.is_grad_enabled():
+            return checkpoint(layer, *inputs, use_reentrant=False)
+        return layer(*inputs)
 
     def _entrance(self, x: torch.Tensor) -> torch.Tensor:
         """Grown below and to the right to whole windows by repeating the edge, and folded."""

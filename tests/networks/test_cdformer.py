@@ -47,6 +47,26 @@ def test_every_parameter_learns(changes: dict) -> None:
         assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
 
 
+@pytest.mark.parametrize("changes", [{}, {"sr_stream": False}])
+def test_recomputing_changes_memory_alone(changes: dict) -> None:
+    slopes, kept = [], []
+    for recompute in (False, True):
+        net, held = small(recompute=recompute, **changes), 0
+
+        def pack(x: torch.Tensor) -> torch.Tensor:
+            nonlocal held
+            held += x.numel()
+            return x
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
+            loss = net(*inputs(2, 2, 12, 10)).square().sum()
+        kept.append(held)
+        loss.backward()
+        slopes.append([p.grad for p in net.parameters()])
+    torch.testing.assert_close(slopes[0], slopes[1])
+    assert kept[1] < 0.3 * kept[0]
+
+
 def test_gradient_is_the_slope() -> None:
     net = small()
     z, gamma, guide = inputs(1, 1, 6, 6)
