@@ -17,6 +17,7 @@ from hsgeo.methods.fusion.settings import TrainingParams
 from hsgeo.methods.fusion.spaces import space_of
 from hsgeo.observation.psf import Psf
 from hsgeo.observation.srf import response_matrix
+from hsgeo.scene.model import label
 from hsgeo.sensors import Band
 from hsgeo.tasks.fusion import FusionJob
 from hsgeo.tasks.inputs import FusionOptions
@@ -108,11 +109,16 @@ def jittered(bands: Sequence[Band], rng: np.random.Generator, least: float) -> l
 
 
 def _inside(bands: Sequence[Band], scene: xr.DataArray) -> list[Band]:
-    good = scene["good"].values.astype(bool)
-    nm = scene["wavelength"].values[good]
-    found = [b for b in bands if np.nanmin(nm) + 10 <= b.centre_nm <= np.nanmax(nm) - 10]
+    nm = scene["wavelength"].values[scene["good"].values.astype(bool)]
+    if not np.isfinite(nm).any():
+        raise BandError(f"{label(scene)} has no wavelengths (or no good bands); name its sensor (--sensor).")
+    low, high = np.nanmin(nm), np.nanmax(nm)
+    found = [b for b in bands if low + 10 <= b.centre_nm <= high - 10]
     if not found:
-        raise BandError(f"no MSI band lies in the range {np.nanmin(nm):.0f}-{np.nanmax(nm):.0f} nm of a reference.")
+        raise BandError(
+            f"no MSI band lies in the range {low:.0f}-{high:.0f} nm of {label(scene)}; name another sensor "
+            "(--msi-sensor) or leave the scene out."
+        )
     return found
 
 

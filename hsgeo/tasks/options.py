@@ -130,7 +130,9 @@ ASKED = {
     "bool_parsing": "true or false",
     "bool_type": "true or false",
     "string_type": "a text",
+    "multiple_of": "a multiple of {multiple_of}",
     "tuple_type": "a list",
+    "too_short": "a list of at least {min_length}",
     "model_type": "parameters of its own (KEY.PART=VALUE)",
     "greater_than_equal": "at least {ge}",
     "greater_than": "more than {gt}",
@@ -155,7 +157,7 @@ def wrong_value(error: Any, kind: Any) -> str:
         return f"{name}: no such parameter (there are {', '.join(sorted(known))}).{did_you_mean(last, known)}"
     asked = []
     for one in every:
-        if _place(one["loc"], kind)[0] == name:
+        if _place(one["loc"], kind)[0] == name and one["input"] is given:
             context = one.get("ctx", {})
             expected = str(context.get("expected", "")).replace("'", "") if one["type"] == "literal_error" else ""
             asked.append(expected or ASKED.get(one["type"], one["msg"]).format(**context))
