@@ -16,11 +16,10 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from pydantic import Field
-from torch.nn.functional import pad
 
 from hsgeo.methods.base import FusionInputs, Method, TileResult
-from hsgeo.methods.fusion.calibration import one_scale_down, reduced
-from hsgeo.methods.fusion.fit import PatchCase, survey
+from hsgeo.methods.fusion.belief import fitted_gain, fitted_spread
+from hsgeo.methods.fusion.fit import survey
 from hsgeo.methods.fusion.model import Solved, SubspaceModel
 from hsgeo.methods.fusion.sampling import context, sample
 from hsgeo.methods.fusion.settings import TrainingParams
@@ -29,8 +28,8 @@ from hsgeo.methods.fusion.subspace import SubspaceParams, check_ratio, fit_model
 from hsgeo.methods.fusion.weights import Weights, load_weights
 from hsgeo.scene.window import Window
 
-#: pixels of the coarser scale that the gain of one coefficient is drawn to the gain of all with
-SHRINK = 2000.0
+#: steps of the sampler where several samples are asked for, but no number of steps
+SAMPLER_STEPS = 10
 
 
 class HsrDiffParams(SubspaceParams):
@@ -38,7 +37,7 @@ class HsrDiffParams(SubspaceParams):
 
     model: str | None = Field(default=None, description="trained weights; the model that comes with hsgeo without")
     steps: int | None = Field(default=None, ge=1, description="steps of the sampler; 1 is regression")
-    samples: int = Field(default=1, ge=1, description="samples whose mean is taken, and whose spread with uncertainty")
+    samples: int = Field(default=1, ge=1, description="samples; from two on, their spread is the uncertainty")
     gain: Literal["fitted", "full"] = Field(
         default="fitted", description="how much of the prediction is believed: measured one scale down, or all"
     )
@@ -57,6 +56,8 @@ class HsrDiffModel:
     weights : Weights
     gain : array (p,)
         Share of each predicted coefficient that is believed, 0 to 1.
+    spread : float
+        Factor of the samples' standard deviation.
     steps, samples, seed : int
     consistency : bool
     has_variance : bool
@@ -66,6 +67,7 @@ class HsrDiffModel:
     space: Space
     weights: Weights
     gain: np.ndarray
+    spread: float = 1.0
     steps: int = 1
     samples: int = 1
     seed: int = 0
@@ -108,10 +110,10 @@ class HsrDiffModel:
     ) -> TileResult:
         """Fuse one tile; see `hsgeo.methods.base.Model`."""
         solved = self.base.solve(hsi, msi, outer, core, device)
-        drawn = self._corrections(solved, msi, core.grow(self._margin), core)
+        added, drawn = self._corrections(solved, msi, core.grow(self._margin), core)
         variance = self._variance(solved, drawn, core) if self.has_variance else None
         wide = solved.frame.cut(core.grow(self._margin))
-        solved.detail[(slice(None), *wide)] += drawn.mean(0)
+        solved.detail[(slice(None), *wide)] += added
         if self.consistency:
             solved.detail = self._consistent(solved)
         return TileResult(
@@ -121,10 +123,13 @@ class HsrDiffModel:
             self.base.misfits(solved, hsi, outer, core),
         )
 
-    def _corrections(self, solved: Solved, msi: Sequence[np.ndarray], wanted: Window, core: Window) -> torch.Tensor:
-        """Samples of what the network adds to the coefficients (N, p, h, w) over `wanted`.
+    def _corrections(
+        self, solved: Solved, msi: Sequence[np.ndarray], wanted: Window, core: Window
+    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """What the network adds to the coefficients (p, h, w) over `wanted`, and samples of it over `core`.
 
-        Nothing where one of the images is missing.
+        One sample is added as it is. Of several, the mean is asked for: regression, which is their mean, has it in one
+        pass. Nothing is added where one of the images is missing.
         """
         weights = self.weights
         weights.network.to(solved.detail.device)
@@ -139,11 +144,17 @@ class HsrDiffModel:
         gain = torch.as_tensor(self.gain).to(own)[:, None, None]
         known = torch.ones(wanted.shape, device=own.device)
         known[core.within(wanted).slices] = torch.as_tensor(solved.flags == 0).to(known)
-        out = []
-        for n in range(self.samples):
-            z = sample(weights, own, guide, seen, wanted, self.steps, self.seed + n).flatten(0, 1)
-            out.append(self.space.correction(self.space.residual(z, result) * gain) * known)
-        return torch.stack(out)
+
+        def predicted(steps: int, seed: int) -> torch.Tensor:
+            z = sample(weights, own, guide, seen, wanted, steps, seed)
+            return self.space.residual(z.flatten(0, 1), result)
+
+        several = self.samples > 1
+        added = self.space.correction(predicted(1 if several else self.steps, self.seed) * gain) * known
+        if not (several and self.has_variance):
+            return added, []
+        inside = (slice(None), *core.within(wanted).slices)
+        return added, [self.space.correction(predicted(self.steps, self.seed + n))[inside] for n in range(self.samples)]
 
     def _consistent(self, solved: Solved) -> torch.Tensor:
         """The detail that both images and the prediction, as the mean of a prior, make most probable."""
@@ -151,17 +162,15 @@ class HsrDiffModel:
         left = [torch.nan_to_num(d - own.observe(solved.detail, j), 0, 0, 0) for j, d in enumerate(solved.innovations)]
         return solved.detail + own.detail(left, self.base.energy)[0]
 
-    def _variance(self, solved: Solved, drawn: torch.Tensor, core: Window) -> np.ndarray:
+    def _variance(self, solved: Solved, drawn: Sequence[torch.Tensor], core: Window) -> np.ndarray:
         """Variance (B, H, W): between the samples where there are some, else the fast fusion's."""
         rows, columns = solved.frame.cut(core)
         out = self.base.variance(solved.weights[:, rows, columns], core, solved.flags)
-        if len(drawn) > 1:
-            inside = core.within(core.grow(self._margin)).slices
-            parts = drawn[(slice(None), slice(None), *inside)]
-            both = solved.flags == 0
+        if drawn:
+            parts, both = torch.stack(list(drawn)), solved.flags == 0
             for row, band in enumerate(self.base.model_bands):
-                spread = torch.tensordot(torch.as_tensor(self.base.basis[row]).to(parts), parts, ([0], [1])).var(0)
-                out[band, both] = spread.cpu().numpy()[both] + self.base.lost[row]
+                between = torch.tensordot(torch.as_tensor(self.base.basis[row]).to(parts), parts, ([0], [1])).var(0)
+                out[band, both] = self.spread**2 * between.cpu().numpy()[both] + self.base.lost[row]
         return out
 
 
@@ -189,66 +198,23 @@ class HsrDiffFusion(Method):
         gain, said = np.ones(len(base.mean)), "all of it"
         if params.gain == "fitted":
             gain, said = fitted_gain(base, weights, found.patches, params.seed)
-        steps = params.steps or weights.settings.process.steps
+        several = params.samples > 1
+        steps = params.steps or max(weights.settings.process.steps, SAMPLER_STEPS if several else 1)
+        estimates = {"model": weights.name, "gain_of_model": said, "steps": steps, "samples": params.samples}
+        spread = 1.0
+        if several and params.uncertainty:
+            spread, told = fitted_spread(base, weights, found.patches, gain, steps, params.samples, params.seed)
+            estimates["uncertainty"] = f"the standard deviation of {params.samples} samples times {told}"
         return HsrDiffModel(
             base=base,
             space=space,
             weights=weights,
             gain=gain,
+            spread=spread,
             steps=steps,
             samples=params.samples,
             seed=params.seed,
             consistency=params.consistency,
             has_variance=params.uncertainty,
-            estimates={"model": weights.name, "gain_of_model": said, "steps": steps, "samples": params.samples},
+            estimates=estimates,
         )
-
-
-def fitted_gain(
-    model: SubspaceModel, weights: Weights, patches: Sequence[Any], seed: int = 0
-) -> tuple[np.ndarray, str]:
-    """How much of the prediction to believe: what would have been best one scale down, coefficient by coefficient.
-
-    Both images are degraded by their ratio and fused as the originals were; the HSI is the truth. The least-squares
-    factor of each coefficient's prediction is drawn to that of all together where pixels are few, and kept in 0 to 1.
-
-    Returns
-    -------
-    array (p,)
-    str
-        How it was found.
-    """
-    pairs = reduced(model, patches, np.random.default_rng(seed))
-    count = sum(int(known.sum()) for _, _, known in pairs)
-    p = len(model.mean)
-    if count < 100:
-        return np.ones(p), "all of it (too few pixels to measure one scale down)"
-    low = one_scale_down(model, [patch for patch, _, _ in pairs])
-    space = space_of(weights.settings, low, [patch for patch, _, _ in pairs])
-    weight = space.weight(low.basis / low.noise[:, None])
-    both, power = np.zeros(p), np.zeros(p)
-    for patch, truth, known in pairs:
-        interpolated, detail, _ = PatchCase(low, patch).solution(low)
-        result = interpolated + detail
-        msi = (repeated(x, r) for x, r in zip(patch.msi, low.ratios, strict=True))
-        own, guide = space.inputs(interpolated, detail, msi)
-        whole = Window(0, known.shape[0], 0, known.shape[1])
-        z = sample(weights, *padded(own, guide, context(weights)), whole.grow(context(weights)), whole, 1, seed)
-        target = space.target(torch.as_tensor(truth).to(result), result)
-        found, true = (space.residual(v, result) for v in (z.flatten(0, 1), target))
-        inside = torch.as_tensor(known)
-        both += (found * true)[:, inside].double().sum(1).numpy()
-        power += (found * found)[:, inside].double().sum(1).numpy()
-    overall = float((weight * both).sum() / max((weight * power).sum(), 1e-12))
-    share = count / (count + SHRINK)
-    each = share * both / np.maximum(power, 1e-12) + (1 - share) * overall
-    gain = np.clip(each, 0.0, 1.0)
-    believed = np.average(gain, weights=np.broadcast_to(weight, gain.shape))
-    return gain, f"{believed:.2f} of it, measured on {count} HSI pixels one scale down"
-
-
-def padded(own: torch.Tensor, guide: torch.Tensor, margin: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Both grown on all sides by repeating the edge."""
-    known = own.shape[0] * own.shape[1]  # may be none
-    wide = pad(torch.cat([own.flatten(0, 1), guide])[None], (margin,) * 4, "replicate")[0]
-    return wide[:known].reshape(*own.shape[:2], *wide.shape[1:]), wide[known:]
