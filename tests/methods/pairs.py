@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from hsgeo.methods.base import FusionInputs, read_tile
 from hsgeo.observation.psf import Psf
 from hsgeo.scene.window import Window
+from tests.conftest import write_raster
 
 
 @dataclass
@@ -161,3 +163,13 @@ def sam(estimate: np.ndarray, truth: np.ndarray) -> float:
     """Mean spectral angle in degrees."""
     cosine = (estimate * truth).sum(0) / (np.linalg.norm(estimate, axis=0) * np.linalg.norm(truth, axis=0))
     return float(np.degrees(np.arccos(np.clip(cosine, -1, 1))).mean())
+
+
+def write_case(case: Case, folder: Path, nm: np.ndarray, centres: np.ndarray, gsd: float = 10) -> tuple[Path, Path]:
+    """The pair as two GeoTIFFs of integers (x 10000), ``hsi.tif`` and ``msi.tif``, with their wavelengths."""
+    hsi, msi = (np.rint(1e4 * x) for x in (case.pair.hsi_values, case.pair.msi_values[0]))
+    coarse = gsd * case.pair.ratio
+    return (
+        write_raster(folder / "hsi.tif", hsi.astype(np.int16), coarse, wavelengths=nm, nodata=-9999),
+        write_raster(folder / "msi.tif", msi.astype(np.uint16), gsd, wavelengths=centres, nodata=0),
+    )
