@@ -60,12 +60,11 @@ def one(name: str, steps: int, side: int, device: str) -> dict[str, Any]:
     weights = Weights.untrained(settings, channels)
     weights.network.to(device).eval()
     core = Window(0, side, 0, side)
-    margin = context(weights) if getattr(weights.network, "reach", None) is not None else 0
-    outer = core.grow(margin)
+    run = min(steps, MOST)
+    outer = core.grow(context(weights, run))
     signals = 1 if pixels else COEFFICIENTS
     own = torch.randn(signals, channels[0] - channels[2], *outer.shape, device=device)
     guide = torch.randn(channels[1], *outer.shape, device=device)
-    run = min(steps, MOST)
     start = time.perf_counter()
     sample(weights, own, guide, outer, core, run, 0)
     if device.startswith("cuda"):

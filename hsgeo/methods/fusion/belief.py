@@ -34,6 +34,7 @@ class Low(NamedTuple):
     space: Space
     own: torch.Tensor
     guide: torch.Tensor
+    outer: Window
     window: Window
     result: torch.Tensor
     error: torch.Tensor
@@ -41,12 +42,12 @@ class Low(NamedTuple):
 
     def predicted(self, weights: Weights, steps: int, seed: int) -> torch.Tensor:
         """A sample of the error (p, H, W), in the units of the space."""
-        z = sample(weights, self.own, self.guide, self.window.grow(context(weights)), self.window, steps, seed)
+        z = sample(weights, self.own, self.guide, self.outer, self.window, steps, seed)
         return self.space.residual(z.flatten(0, 1), self.result)
 
 
-def low_patches(model: SubspaceModel, weights: Weights, patches: Sequence[Any], seed: int) -> Iterator[Low]:
-    """The patches of a pair one scale down."""
+def low_patches(model: SubspaceModel, weights: Weights, patches: Sequence[Any], steps: int, seed: int) -> Iterator[Low]:
+    """The patches of a pair one scale down, with the context that samples of these steps need."""
     pairs = reduced(model, patches, np.random.default_rng(seed))
     if sum(int(known.sum()) for _, _, known in pairs) < FEW:
         return
@@ -56,10 +57,11 @@ def low_patches(model: SubspaceModel, weights: Weights, patches: Sequence[Any], 
         interpolated, detail, _ = PatchCase(low, patch).solution(low)
         result = interpolated + detail
         msi = (repeated(x, r) for x, r in zip(patch.msi, low.ratios, strict=True))
-        own, guide = padded(*space.inputs(interpolated, detail, msi), context(weights))
+        margin = context(weights, steps)
+        own, guide = padded(*space.inputs(interpolated, detail, msi), margin)
         true = space.residual(space.target(torch.as_tensor(truth).to(result), result), result)
         window = Window(0, known.shape[0], 0, known.shape[1])
-        yield Low(space, own, guide, window, result, true, torch.as_tensor(known))
+        yield Low(space, own, guide, window.grow(margin), window, result, true, torch.as_tensor(known))
 
 
 def fitted_gain(
@@ -79,7 +81,7 @@ def fitted_gain(
     p = len(model.mean)
     both, power, count = np.zeros(p), np.zeros(p), 0
     weight = np.ones(1)
-    for low in low_patches(model, weights, patches, seed):
+    for low in low_patches(model, weights, patches, 1, seed):
         found = low.predicted(weights, 1, seed)
         both += (found * low.error)[:, low.known].double().sum(1).numpy()
         power += (found * found)[:, low.known].double().sum(1).numpy()
@@ -116,7 +118,7 @@ def fitted_spread(
     """
     errors = spread = 0.0
     count = 0
-    for low in low_patches(model, weights, patches, seed):
+    for low in low_patches(model, weights, patches, steps, seed):
         if count >= SAMPLED:
             break
         believed = low.predicted(weights, 1, seed) * torch.as_tensor(gain).to(low.error)[:, None, None]

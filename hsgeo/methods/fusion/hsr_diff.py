@@ -92,7 +92,7 @@ class HsrDiffModel:
     def halo(self) -> int:
         """Context of a tile, fine pixels: the network's, and around that the fast fusion's."""
         step = self.multiple
-        return -(-(self.base.halo + self._margin + context(self.weights)) // step) * step
+        return -(-(self.base.halo + self._margin + context(self.weights, self.steps)) // step) * step
 
     @property
     def _margin(self) -> int:
@@ -133,7 +133,7 @@ class HsrDiffModel:
         """
         weights = self.weights
         weights.network.to(solved.detail.device)
-        seen = wanted.grow(context(weights))
+        seen = wanted.grow(context(weights, self.steps))
         rows, columns = solved.frame.cut(seen)
         bands = (
             repeated(solved.frame.take(x, r), r)[:, rows, columns] for x, r in zip(msi, self.base.ratios, strict=True)

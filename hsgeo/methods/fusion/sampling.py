@@ -12,7 +12,7 @@ from hsgeo.diffusion import ancestral, ddim, noise_field
 from hsgeo.methods.fusion.weights import Weights
 from hsgeo.scene.window import Window
 
-#: side and overlap of the patches that are shown to a network without a finite reach, pixels
+#: side and overlap of the patches that are shown to a network where the whole is not, pixels
 PATCH, OVERLAP = 64, 16
 
 #: pixels of all signals that are shown to the network at once
@@ -63,11 +63,15 @@ def denoised(
     return torch.addcmul(scaled, (1 - power).sqrt(), network(torch.cat([own, scaled], 1), gamma, given, item))
 
 
-def context(weights: Weights) -> int:
-    """Pixels around a window that the network is to be shown."""
-    reach = getattr(weights.network, "reach", None)
-    fold = weights.settings.network.fold
-    return -(-(PATCH if reach is None else reach) // fold) * fold
+def context(weights: Weights, steps: int) -> int:
+    """Pixels around a window that the network is to be shown for a sample of these steps."""
+    fold, reach = weights.settings.network.fold, getattr(weights.network, "reach", 0)
+    return -(-(reach if _whole(weights, steps) else max(reach, PATCH)) // fold) * fold
+
+
+def _whole(weights: Weights, steps: int) -> bool:
+    """Whether what a pixel depends on ends soon enough: every further step would add the network's reach."""
+    return steps == 1 and hasattr(weights.network, "reach")
 
 
 @torch.inference_mode()
@@ -96,7 +100,7 @@ def sample(
     """
     outputs = weights.channels[2]
     total = own.new_zeros(len(own), outputs, *core.shape)
-    for window, weight in patches(weights, outer, core):
+    for window, weight in patches(weights, outer, core, steps):
         rows, columns = window.within(outer).slices
         known = guide[None, :, rows, columns]
         seen = weights.network.features(known)
@@ -137,13 +141,13 @@ def _sampled(
     return ddim(predict, noise, levels) if process.sampler == "ddim" else ancestral(predict, noise, levels, "upper")
 
 
-def patches(weights: Weights, outer: Window, core: Window) -> Iterator[tuple[Window, np.ndarray]]:
+def patches(weights: Weights, outer: Window, core: Window, steps: int) -> Iterator[tuple[Window, np.ndarray]]:
     """Windows that the network is shown, with their share in each pixel: the shares of one pixel add up to 1.
 
-    A network of finite reach is shown the whole at once. Any other, whose result depends on where its window begins,
-    is shown patches of one lattice, the same whatever the tile, which pass into each other.
+    For one step a network of finite reach is shown the whole at once. Any other, whose result depends on where its
+    window begins, is shown patches of one lattice, the same whatever the tile, which pass into each other.
     """
-    if getattr(weights.network, "reach", None) is not None:
+    if _whole(weights, steps):
         yield outer, np.ones(outer.shape, np.float32)
         return
     stride = PATCH - OVERLAP
