@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from copy import copy
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 
-from hsgeo.methods.fusion.calibration import LIMITS, USUAL, neighbours
+from hsgeo.methods.fusion.calibration import LIMITS, USUAL, beyond_subspace, neighbours, one_scale_down, reduced
 from hsgeo.methods.fusion.prior import FallingSpectrum
+from hsgeo.methods.fusion.solver import Sensor
 from hsgeo.methods.fusion.subspace import SubspaceFusion, SubspaceParams
 from hsgeo.observation.psf import Psf
 
@@ -69,3 +74,75 @@ def test_covariance_of_neighbours_by_sampling():
     y = rows @ rng.standard_normal((n, n)) @ rows.T
     flat = FallingSpectrum(1e6)
     assert (y * np.roll(y, 1, 0)).mean() == pytest.approx(neighbours(psf, 4, flat), rel=0.1)
+
+
+def test_what_is_outside_the_subspace_is_told_from_noise():
+    """White signal of known variance outside a subspace, through the PSF, and noise that is four times stronger."""
+    rng = np.random.default_rng(0)
+    bands, p, ratio, psf, variance = 12, 3, 3, Psf(3.0, 3.0), 2.0
+    noise = rng.uniform(0.5, 2, bands)
+    white = np.linalg.qr(rng.standard_normal((bands, p)))[0]
+    beyond = np.eye(bands) - white @ white.T
+    rows = psf.matrix(96 * ratio, ratio, "reflect")
+    fine = np.sqrt(variance) * np.einsum("bc,chw->bhw", beyond, rng.standard_normal((bands, 96 * ratio, 96 * ratio)))
+    hsi = noise[:, None, None] * (rows @ fine @ rows.T + rng.standard_normal((bands, 96, 96)))
+    model = SimpleNamespace(
+        basis=white * noise[:, None],
+        noise=noise,
+        model_bands=np.arange(bands),
+        sensors=[Sensor(ratio, np.eye(p), psf)],
+        scale=ratio,
+        spectrum=FallingSpectrum(1e6),
+    )
+    expected = variance * np.diag(beyond) * noise**2
+    patch = SimpleNamespace(hsi=hsi.astype(np.float32))
+    np.testing.assert_allclose(beyond_subspace(model, [patch]), expected, rtol=0.1)
+    patch.hsi[:, 20:40, 30:50] = np.nan
+    np.testing.assert_allclose(beyond_subspace(model, [patch]), expected, rtol=0.1)
+    alone = SimpleNamespace(hsi=(noise[:, None, None] * rng.standard_normal((bands, 96, 96))).astype(np.float32))
+    assert (beyond_subspace(model, [alone]) < 0.1 * expected).all()
+
+
+def test_the_reduced_pair_is_one_scene_seen_by_the_same_sensors():
+    """A smooth scene without noise: each group one scale down is what its sensor sees of the HSI one scale down."""
+    ratio, own = 4, Psf(2.0, 2.0, shift_y=0.3)
+    psf = Psf(4.0, 4.0)
+    rng = np.random.default_rng(0)
+    scene = gaussian_filter(rng.standard_normal((256, 256)), 6, mode="reflect")[None] * 30
+    see = {k: (s.matrix(256, r, "reflect", 0), s.matrix(256, r, "reflect", 1)) for k, s, r in
+           (("hsi", psf, ratio), ("own", own, 2))}  # fmt: skip
+    hsi, group = (rows @ scene @ columns.T for rows, columns in see.values())
+    model = SimpleNamespace(
+        sensors=[Sensor(1, None), Sensor(2, None, own), Sensor(ratio, None, psf)],
+        multiple=ratio,
+        scale=ratio,
+        model_bands=np.array([0]),
+        noise=np.zeros(1),
+        gauges=[np.zeros(1), np.zeros(1)],
+        coefficients=lambda values: values,
+    )
+    patch = SimpleNamespace(hsi=hsi, msi=[scene, group])
+    ((low, truth, known),) = reduced(model, [patch], rng)
+    assert known.all()
+    np.testing.assert_array_equal(truth, hsi)
+    sharp, coarse = low.msi
+    np.testing.assert_allclose(sharp, hsi, atol=1e-9)
+    rows, columns = (own.matrix(64, 2, "reflect", axis) for axis in (0, 1))
+    expected = rows @ hsi @ columns.T
+    error = np.abs(coarse - expected)[:, 2:-2, 2:-2].max()
+    assert error < 0.02 * np.ptp(expected), error / np.ptp(expected)
+    np.testing.assert_allclose(low.hsi, psf.matrix(64, 4, "reflect") @ hsi @ psf.matrix(64, 4, "reflect").T, atol=1e-5)
+
+
+def test_the_prior_one_scale_down_is_that_of_the_reduced_pair():
+    c = make_case(shape=(20, 20))
+    model = fit(c, calibrate=False)
+    before = model.covariance.copy()
+    patches = [patch for patch, _, _ in reduced(model, c.pair.sample(), np.random.default_rng(0))]
+    low = one_scale_down(model, patches)
+    other = copy(model)
+    other.covariance = 9 * other.covariance  # what the prior was before does not matter
+    np.testing.assert_allclose(one_scale_down(other, patches).covariance, low.covariance, rtol=1e-6)
+    np.testing.assert_array_equal(model.covariance, before)
+    assert np.abs(low.covariance - before).max() > 0.05 * np.abs(before).max()
+    assert low.calibration is None and not low.lost.any()
