@@ -26,7 +26,7 @@ from hsgeo.tasks.training import _bands_of, settings_of
 from tests.conftest import spectral_fields, write_raster
 from tests.methods.pairs import Case, fuse_tiles, make_case
 
-BANDS, RATIO = 8, 2
+BANDS, RATIO = 12, 2
 FOUR = ((0.1, 0.2), (0.35, 0.2), (0.6, 0.2), (0.85, 0.2))
 PARAMS = {
     "space": "pixels",
@@ -222,26 +222,26 @@ def test_examples_hold_both_images_in_place(model, case, store):
         np.testing.assert_allclose(one.image, kept.image, atol=1e-5)
         views = [one.patch(2, 2, 14).misfit(truth[:, y : y + 14, x : x + 14]) for y, x in ((2, 2), (3, 2), (2, 1))]
         here, below, beside = (float(v.square().mean()) for v in views)
-        assert here < 0.3 * min(below, beside)
+        assert here < 0.1 * min(below, beside)
     # weight and base: the fast fusion's own error counts as 1
     error = np.nanmean((example.target - example.base) ** 2)
     assert example.weight @ [error] == pytest.approx(1, rel=1e-4)
 
 
-def test_a_batch_is_one_scene_turned(store):
-    parts = Patches(store, SETTINGS, 0)[2]
-    own, guide, clean, _, item, gamma, noise, seen = parts
+@pytest.mark.parametrize("seed", range(4))
+def test_a_batch_is_one_scene_turned(store, seed):
+    own, guide, clean, _, item, gamma, noise, seen = Patches(store, SETTINGS, seed)[2]
     assert own.shape == (2, 0, 16, 16) and guide.shape == (2, BANDS + 4, 16, 16)
     assert clean.shape == noise.shape == (2, BANDS, 16, 16) and item.tolist() == [0, 1]
     assert (gamma > 0).all() and len(seen.patches) == 2
     for truth, views, known in zip(clean, seen.patches, guide, strict=True):
         torch.testing.assert_close(views[0].image, known[BANDS : BANDS + 3], rtol=0, atol=4e-3)
         for view in views:
-            assert view.misfit(truth).abs().mean() < 0.5 * view.misfit(truth.flip(-1).roll(3, -2)).abs().mean()
+            assert view.misfit(truth).square().mean() < 0.1 * view.misfit(truth.roll(1, -1)).square().mean()
 
 
-def test_training_lowers_the_loss(store, tmp_path):
-    training = Training(store, SETTINGS, tmp_path, seed=1)
+def test_training_lowers_the_loss(store, case, tmp_path):
+    training = Training(store, SETTINGS, tmp_path, start=weights(case), seed=1)
     batches = [Patches(store, SETTINGS, 5)[step] for step in range(3)]
 
     def loss(network) -> float:
@@ -251,7 +251,7 @@ def test_training_lowers_the_loss(store, tmp_path):
 
     before, network = loss(training.network), training.network
     training.run()
-    assert loss(network) < 0.98 * before
+    assert loss(network) < 0.8 * before
     assert len(training.log) == 2 and all(np.isfinite(e["validation_gain_db"]) for e in training.log)
 
 
@@ -308,7 +308,7 @@ def test_saved_loaded_and_refused(case, file):
     level = torch.tensor([0.5])
     torch.testing.assert_close(again.network(z, level, guide), weights(case).network(z, level, guide), rtol=0, atol=0)
     other = make_case((20, 18), RATIO, BANDS + 1, (FOUR[:3], FOUR[3:]), (1, 2))
-    with pytest.raises(ModelError, match="trained for 8 HSI and 4 MSI bands, the pair has 9 and 4"):
+    with pytest.raises(ModelError, match="trained for 12 HSI and 4 MSI bands, the pair has 13 and 4"):
         fitted(other, file)
 
 
@@ -376,7 +376,7 @@ def test_from_scenes_to_a_fused_scene(scenes, tmp_path):
     fast = fuse(hsi, msi, register=False).values
     assert values.shape == (BANDS, 40, 36) and np.isfinite(values).all()
     assert 1 < np.abs(values - fast).mean() < 1500
-    with pytest.raises(ModelError, match="trained for 8 HSI and 4 MSI bands, the pair has 8 and 3"):
+    with pytest.raises(ModelError, match="trained for 12 HSI and 4 MSI bands, the pair has 12 and 3"):
         fuse(hsi, three, **told).compute()
 
 
