@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import struct
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import xarray as xr
 
 from hsgeo.errors import BandError, DataError, SceneNotFoundError, SceneReadError, SensorError
 from hsgeo.scene import open_scene
+from hsgeo.scene.tiff import check_complete
 
 from .opening import NORTH_UP, ramp, tif
 
@@ -97,6 +99,23 @@ def test_unusual_but_whole_tiffs_pass(tmp_path):
     ):
         pass
     assert open_scene(tmp_path / "void.tif").values.max() == 0
+
+
+def test_a_last_strip_counted_too_long_is_whole(tmp_path):
+    """10 x 10 bytes in strips of 8 rows, both said to have 80 bytes, as some programs write; the last has 20."""
+    values = {256: 10, 257: 10, 258: 8, 259: 1, 262: 1, 277: 1, 278: 8}
+    places = {273: (200, 280), 279: (80, 80)}
+    fields = [struct.pack("<HHII", tag, 4, 1, value) for tag, value in values.items()]
+    fields += [struct.pack("<HHII", tag, 4, 2, 150 + 8 * i) for i, tag in enumerate(places)]
+    fields.sort(key=lambda field: struct.unpack_from("<H", field))
+    head = struct.pack("<2sHIH", b"II", 42, 8, len(fields)) + b"".join(fields) + bytes(4)
+    lists = b"".join(struct.pack("<II", *pair) for pair in places.values())
+    path = tmp_path / "old.tif"
+    path.write_bytes(head.ljust(150, b"\0") + lists.ljust(50, b"\0") + bytes(range(100)))
+    check_complete(path)
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(SceneReadError, match="it has 299 bytes, its pixels reach to byte 300"):
+        check_complete(path)
 
 
 def test_complex_values(tmp_path):

@@ -330,6 +330,18 @@ def test_join(tmp_path, big, size):
         check_blocks(path, path)
 
 
+def test_directories_start_at_whole_words(tmp_path):
+    """TIFF 6.0, section 2, however odd the files' lengths are."""
+    raw = noise("int16", (1, 80, 100))
+    path, level = raster(tmp_path / "a.tif", raw), raster(tmp_path / "b.tif", half(raw, None))
+    for file in (path, level):
+        file.write_bytes(file.read_bytes() + b"\0" * (1 + file.stat().st_size % 2))
+    join(path, level)
+    same(overviews(path), [half(raw, None)])
+    with rasterio.open(path) as dataset:
+        assert int(dataset.get_tag_item("IFD_OFFSET", "TIFF", bidx=1, ovr=0)) % 8 == 0
+
+
 def test_join_beyond_4_gib(tmp_path):
     """Offsets of 64 bits; with 32 the file is refused and stays as it is."""
     raw = noise("int16", (1, 600, 700))
