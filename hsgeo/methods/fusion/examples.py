@@ -27,6 +27,9 @@ CHUNK = 64
 #: of an example, by pixel; the first may have no channels, the last may be missing
 ARRAYS = ("own", "guide", "target", "base")
 
+#: what is larger, many thousand expected errors, is stored as this; float16 would make an infinity of it
+LARGEST = 60000.0
+
 #: no example is smaller than this many pixels a side
 LEAST = 16
 
@@ -125,6 +128,7 @@ class ExampleStore:
 
     def __init__(self, path: str | Path) -> None:
         self._group: Any = zarr.open_group(str(path), mode="a")
+        self._opened: dict[int, tuple[dict[str, Any], dict[str, Any]]] = {}
 
     def __len__(self) -> int:
         return int(self._group.attrs.get("count", 0))
@@ -138,7 +142,7 @@ class ExampleStore:
             if values is None or not values.size:
                 continue
             chunks = (*values.shape[:-2], *(min(CHUNK, n) for n in values.shape[-2:]))
-            place.create_array(name, data=values.astype(np.float16), chunks=chunks)
+            place.create_array(name, data=np.clip(values, -LARGEST, LARGEST).astype(np.float16), chunks=chunks)
         for j, one in enumerate(example.seen):
             place.create_array(f"seen{j}", data=one.image.astype(np.float32))
         place.attrs.update(ratio=example.ratio, name=example.name, weight=list(map(float, example.weight)))
@@ -147,17 +151,13 @@ class ExampleStore:
 
     def shape(self, number: int) -> tuple[int, int]:
         """(H, W) of an example."""
-        height, width = self._group[f"{number}/target"].shape[-2:]
+        height, width = self._open(number)[0]["target"].shape[-2:]
         return height, width
-
-    def about(self, number: int) -> dict[str, Any]:
-        """``ratio``, ``name`` and ``weight`` of an example."""
-        return dict(self._group[str(number)].attrs)
 
     def read(self, number: int, rows: slice = slice(None), columns: slice = slice(None)) -> Example:
         """A window of an example, without what both images show."""
-        place, about = self._group[str(number)], self.about(number)
-        arrays: dict[str, Any] = {n: np.asarray(place[n][..., rows, columns], np.float32) for n in ARRAYS if n in place}
+        stored, about = self._open(number)
+        arrays: dict[str, Any] = {n: np.asarray(a[..., rows, columns], np.float32) for n, a in stored.items()}
         arrays.setdefault("own", np.empty_like(arrays["target"][:, :0]))
         return Example(**arrays, weight=np.asarray(about["weight"]), ratio=about["ratio"], name=about["name"])
 
@@ -165,3 +165,10 @@ class ExampleStore:
         """Both images of an example, whole."""
         place = self._group[str(number)]
         return tuple(Seen.of(np.asarray(place[f"seen{j}"]), about) for j, about in enumerate(place.attrs["seen"]))
+
+    def _open(self, number: int) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Arrays and attributes of an example that is whole, looked up once: that takes longer than to read a patch."""
+        if number not in self._opened:
+            place = self._group[str(number)]
+            self._opened[number] = {n: place[n] for n in ARRAYS if n in place}, dict(place.attrs)
+        return self._opened[number]

@@ -85,8 +85,9 @@ class ProcessParams(_Frozen):
         return value
 
     def schedule(self) -> Schedule:
-        """The schedule of T levels."""
-        return Schedule.linear(self.levels)
+        """The schedule of T levels: it ends in noise whatever T, since the sum of its betas is that of 2000 levels."""
+        more = 2000 / self.levels
+        return Schedule.linear(self.levels, 1e-6 * more, min(1e-2 * more, 0.999))
 
 
 class TrainingParams(_Frozen):

@@ -150,7 +150,7 @@ class Training:
         every = max(1, s.steps // s.checks)
         if self.step == 0:
             self._check(began)
-        for batch in loader:
+        for batch in loader if self._since_best() < s.patience else ():
             self._learn([part.to(self.device) for part in batch])
             self.step += 1
             if progress is not None:
@@ -161,8 +161,9 @@ class Training:
                 if self._since_best() >= s.patience:
                     break
             if stop():
-                self._check(began)
-                self.keep()
+                if self.log[-1]["step"] < self.step:
+                    self._check(began)
+                    self.keep()
                 break
         return self.result()
 
