@@ -68,6 +68,13 @@ def fusion(
     robustness: Annotated[
         bool, typer.Option("--robustness", help="What wrong assumptions about the sensors cost each method.")
     ] = False,
+    coverage: Annotated[
+        bool, typer.Option("--coverage", help="The share of the truth inside the 90 % interval of each uncertainty.")
+    ] = False,
+    cost: Annotated[
+        bool, typer.Option("--cost", help="Time and memory of hsr-diff's network beside the paper's; needs no scenes.")
+    ] = False,
+    device: o.Device = "auto",
     json: o.Json = False,
     verbose: o.Verbose = False,
 ) -> None:
@@ -76,6 +83,9 @@ def fusion(
     from hsgeo.bench.fusion import bench_fusion
     from hsgeo.errors import ParameterError
 
+    if cost:
+        _cost(device, json)
+        return
     folder = data or os.environ.get("HSGEO_DATA")
     if not folder:
         raise ParameterError("bench fusion needs the folder of the scenes: --data DIR, or the variable HSGEO_DATA.")
@@ -84,6 +94,9 @@ def fusion(
         return
     if robustness:
         _robustness(folder, model, json)
+        return
+    if coverage:
+        _coverage(folder, scene, model, json)
         return
     rows: list[dict[str, Any]] = []
     if not json:
@@ -145,6 +158,41 @@ def _robustness(folder: str, model: str | None, json: bool) -> None:
     for fault in dict.fromkeys(r["fault"] for r in rows):
         found = [cells[fault, m] for m in methods]
         typer.echo(f"{fault:<26}" + "".join(f"{r['psnr']:>10.2f}{-r['loss']:>+8.2f}" for r in found))
+
+
+def _coverage(folder: str, scene: str | None, model: str | None, json: bool) -> None:
+    from hsgeo.bench.coverage import coverage
+
+    methods: dict[str, dict[str, Any]] = {
+        "subspace": {"method": "subspace"},
+        "hsr-diff, 8 samples": {"method": "hsr-diff", "model": model, "samples": 8},
+    }
+    rows = []
+    if not json:
+        typer.echo(f"{'scene':<15}{'method':<22}{'inside 90 %':>12}{'error / std':>13}")
+    for r in coverage(folder, methods, scene):
+        rows.append(r)
+        if not json:
+            typer.echo(f"{r['scene']:<15}{r['row']:<22}{r['inside']:>12.3f}{r['ratio']:>13.2f}")
+    if json:
+        print_json({"rows": rows})
+
+
+def _cost(device: str, json: bool) -> None:
+    from hsgeo.bench.cost import cost
+    from hsgeo.engine.devices import pick_device
+
+    rows = list(cost(pick_device(device)))
+    if json:
+        print_json({"rows": rows})
+        return
+    typer.echo(f"{'configuration':<18}{'steps':>6}{'parameters':>12}{'s / megapixel':>15}{'memory GiB':>12}")
+    for r in rows:
+        typer.echo(
+            f"{r['configuration']:<18}{r['steps']:>6}{r['parameters']:>12}"
+            f"{r['seconds_per_megapixel']:>15.1f}{r['peak_bytes'] / 2**30:>12.2f}"
+        )
+    typer.echo(f"on {rows[0]['device']}; at most five steps were run, the others taken to be alike")
 
 
 def _shift(row: dict[str, Any]) -> str:
