@@ -20,6 +20,8 @@ from pydantic import Field
 from hsgeo.methods.base import FusionInputs, Method, TileResult
 from hsgeo.methods.fusion.belief import fitted_gain, fitted_spread
 from hsgeo.methods.fusion.fit import survey
+from hsgeo.methods.fusion.frame import Frame
+from hsgeo.methods.fusion.missing import flag_pixels
 from hsgeo.methods.fusion.model import Solved, SubspaceModel
 from hsgeo.methods.fusion.sampling import context, sample
 from hsgeo.methods.fusion.settings import TrainingParams
@@ -96,10 +98,10 @@ class HsrDiffModel:
 
     @property
     def _margin(self) -> int:
-        """Pixels around a tile that its degraded copy depends on."""
+        """Pixels around a tile whose corrections it depends on: by its degraded copy, or by solving once more."""
         step = self.multiple
         radius = max(s.psf.radius(axis) for s in self.base.sensors if s.psf is not None for axis in (0, 1))
-        return -(-math.ceil(radius + 1) // step) * step
+        return -(-(math.ceil(radius + 1) + self.consistency * self.base.halo) // step) * step
 
     def report(self) -> dict[str, Any]:
         """What was estimated."""
@@ -108,12 +110,14 @@ class HsrDiffModel:
     def apply(
         self, hsi: np.ndarray, msi: Sequence[np.ndarray], outer: Window, core: Window, device: str = "cpu"
     ) -> TileResult:
-        """Fuse one tile; see `hsgeo.methods.base.Model`."""
-        solved = self.base.solve(hsi, msi, outer, core, device)
-        added, drawn = self._corrections(solved, msi, core.grow(self._margin), core)
+        """Fuse one tile; see `hsgeo.methods.base.Model`. Nothing is added where one of the images is missing."""
+        solved, wanted = self.base.solve(hsi, msi, outer, core, device), core.grow(self._margin)
+        both = flag_pixels(hsi[self.base.model_bands], msi, outer, wanted, (*self.base.ratios, self.scale)) == 0
+        added, drawn = self._corrections(solved, msi, wanted, core)
         variance = self._variance(solved, drawn, core) if self.has_variance else None
-        wide = solved.frame.cut(core.grow(self._margin))
-        solved.detail[(slice(None), *wide)] += added
+        solved.detail[(slice(None), *solved.frame.cut(wanted))] += self._mirrored(
+            added * torch.as_tensor(both).to(added), solved.frame, wanted
+        )
         if self.consistency:
             solved.detail = self._consistent(solved)
         return TileResult(
@@ -129,7 +133,7 @@ class HsrDiffModel:
         """What the network adds to the coefficients (p, h, w) over `wanted`, and samples of it over `core`.
 
         One sample is added as it is. Of several, the mean is asked for: regression, which is their mean, has it in one
-        pass. Nothing is added where one of the images is missing.
+        pass.
         """
         weights = self.weights
         weights.network.to(solved.detail.device)
@@ -142,19 +146,26 @@ class HsrDiffModel:
         rows, columns = solved.frame.cut(wanted)
         result = solved.interpolated[:, rows, columns] + solved.detail[:, rows, columns]
         gain = torch.as_tensor(self.gain).to(own)[:, None, None]
-        known = torch.ones(wanted.shape, device=own.device)
-        known[core.within(wanted).slices] = torch.as_tensor(solved.flags == 0).to(known)
 
         def predicted(steps: int, seed: int) -> torch.Tensor:
             z = sample(weights, own, guide, seen, wanted, steps, seed)
             return self.space.residual(z.flatten(0, 1), result)
 
         several = self.samples > 1
-        added = self.space.correction(predicted(1 if several else self.steps, self.seed) * gain) * known
+        added = self.space.correction(predicted(1 if several else self.steps, self.seed) * gain)
         if not (several and self.has_variance):
             return added, []
         inside = (slice(None), *core.within(wanted).slices)
         return added, [self.space.correction(predicted(self.steps, self.seed + n))[inside] for n in range(self.samples)]
+
+    @staticmethod
+    def _mirrored(values: torch.Tensor, frame: Frame, window: Window) -> torch.Tensor:
+        """Values (p, h, w) over a window, beyond the scene's edges those inside: as all that is solved for has them."""
+        rows, columns = (
+            torch.as_tensor(frame.index(axis, 1, frame.outer.shape[axis])[cut] - cut.start, device=values.device)
+            for axis, cut in enumerate(frame.cut(window))
+        )
+        return values[:, rows][:, :, columns]
 
     def _consistent(self, solved: Solved) -> torch.Tensor:
         """The detail that both images and the prediction, as the mean of a prior, make most probable."""
