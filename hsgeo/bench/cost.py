@@ -25,7 +25,7 @@ SIDE = 256
 MOST = 5
 
 
-def cost(device: str = "cpu") -> Iterator[dict[str, Any]]:
+def cost(device: str = "auto") -> Iterator[dict[str, Any]]:
     """Measure each of `RUNS`.
 
     Yields
@@ -34,6 +34,9 @@ def cost(device: str = "cpu") -> Iterator[dict[str, Any]]:
         configuration, steps, parameters, seconds_per_megapixel, peak_bytes (resident on a CPU, allocated on a GPU),
         device.
     """
+    from hsgeo.engine.devices import pick_device
+
+    device = pick_device(device)
     for name, steps in RUNS:
         out, _, peak = measured([sys.executable, "-m", "hsgeo.bench.cost", name, str(steps), device])
         row = json.loads(out)

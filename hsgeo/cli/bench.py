@@ -180,9 +180,8 @@ def _coverage(folder: str, scene: str | None, model: str | None, json: bool) -> 
 
 def _cost(device: str, json: bool) -> None:
     from hsgeo.bench.cost import cost
-    from hsgeo.engine.devices import pick_device
 
-    rows = list(cost(pick_device(device)))
+    rows = list(cost(device))
     if json:
         print_json({"rows": rows})
         return
