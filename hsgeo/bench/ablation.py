@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from hsgeo.bench.fusion import measure
-from hsgeo.bench.protocols import Case, cases
+from hsgeo.bench.protocols import Case, cases, degraded
 from hsgeo.errors import InputError
 
 #: scenes of the protocol to train on, and to test on: never the same
@@ -25,13 +25,15 @@ TRAINED: dict[str, dict[str, Any]] = {
     "without the SR stream": {"network": {"sr_stream": False}},
     "patches of 48 only": {"patches": (48,)},
     "CDFormer": {"network": {"kind": "cdformer", "width": 32, "depth": 2}},
-    "pixel space": {
-        "space": "pixels",
-        "network": {"fold": 2},
-        "process": {"sampler": "ancestral", "steps": 1},
-        "loss": "l1",
-    },
+    "residual coefficients, common bands": {},
+    "pixel space, common bands": {"space": "pixels", "loss": "l1"},
 }
+
+#: end of the names of rows whose scenes are cut to bands that all have, since a network of pixels is bound to them
+COMMON = "common bands"
+
+#: those bands, nm
+COMMON_NM = np.r_[np.linspace(410, 1330, 60), np.linspace(1480, 1780, 20), np.linspace(2050, 2400, 20)]
 
 #: name of a row -> what is changed in the fusion, with the default model
 APPLIED: dict[str, dict[str, Any]] = {
@@ -79,21 +81,30 @@ def ablation(
     missing = [name for name in (*TRAIN, *TEST) if name not in every]
     if missing:
         raise InputError(f"{root}: {', '.join(missing)} missing; the ablation needs abu/ and jasper/ (--data).")
-    fast = {name: measure(every[name], "subspace", known=True) for name in TEST}
+    rows = {n: changes for n, changes in TRAINED.items() if n == "default" or only is None or only in n}
+    tables = {False: every}
+    if any(name.endswith(COMMON) for name in rows):
+        tables[True] = {name: on_common_bands(case) for name, case in every.items()}
+    fast = {cut: {n: measure(table[n], "subspace", known=True) for n in TEST} for cut, table in tables.items()}
     with TemporaryDirectory() as place:
-        for name, changes in TRAINED.items():
-            if only is not None and only not in name and name != "default":
-                continue
-            used, seconds = model, None
+        for name, changes in rows.items():
+            used, seconds, cut = model, None, name.endswith(COMMON)
             if name != "default" or model is None:
                 used = str(Path(place) / f"{len(list(Path(place).iterdir()))}.safetensors")
-                seconds = trained([every[n] for n in TRAIN], used, minutes, changes, said)
+                seconds = trained([tables[cut][n] for n in TRAIN], used, minutes, changes, said)
             if name == "default":
                 base = used
-            yield {"trained": seconds, **tested(name, every, fast, {"model": used})}
+            yield {"trained": seconds, **tested(name, tables[cut], fast[cut], {"model": used})}
         for name, changes in APPLIED.items():
             if only is None or only in name:
-                yield {"trained": None, **tested(name, every, fast, {"model": base, **changes})}
+                yield {"trained": None, **tested(name, every, fast[False], {"model": base, **changes})}
+
+
+def on_common_bands(case: Case) -> Case:
+    """The case of the bands nearest to `COMMON_NM`, as many for every scene."""
+    nm = case.reference["wavelength"].values
+    kept = np.abs(nm[None] - COMMON_NM[:, None]).argmin(1)
+    return degraded(case.name, case.reference.values[kept].astype(float), nm[kept], case.ratio)
 
 
 def trained(
