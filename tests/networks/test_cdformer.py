@@ -101,8 +101,8 @@ def test_untrained_network_gives_zero() -> None:
     assert not net(torch.randn(1, 3, 8, 8), torch.rand(1), torch.randn(1, 5, 8, 8)).any()
 
 
-def test_size_of_the_published_configuration() -> None:
-    """PaviaU: 103 bands, the MSI of eight; 31.56 million parameters are published, the depth is not."""
+def test_size_of_the_reported_configuration() -> None:
+    """PaviaU: 103 bands, the MSI of eight; 31.56 million parameters are reported, the depth is not."""
     with torch.device("meta"):
         net = CDFormer(103, 103 + 8, 103)
     assert sum(p.numel() for p in net.parameters()) == pytest.approx(31.56e6, rel=0.04)
