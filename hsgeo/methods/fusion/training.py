@@ -270,7 +270,7 @@ class Training:
 
 @torch.inference_mode()
 def validated(
-    network: Any, store: ExampleStore, settings: TrainingParams, device: torch.device, most: int = 48
+    network: Any, store: ExampleStore, settings: TrainingParams, device: torch.device, most: int = 16
 ) -> float:
     """By how much regression lowers the squared error on the held-back strips: mean over examples, in dB."""
     gains = []
