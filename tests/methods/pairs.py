@@ -83,13 +83,13 @@ def materials(bands: int, count: int) -> np.ndarray:
     return 0.15 + 0.6 * np.exp(-(((axis - centre) / width) ** 2)) + 0.2 * axis * (np.arange(count) % 3)
 
 
-def landscape(height: int, width: int, count: int, rng: np.random.Generator) -> np.ndarray:
-    """Abundances (count, height, width): patches with sharp borders and texture inside."""
+def landscape(height: int, width: int, count: int, rng: np.random.Generator, texture: float) -> np.ndarray:
+    """Abundances (count, height, width): patches with sharp borders and white texture inside."""
     y, x = np.mgrid[:height, :width]
     seeds = rng.uniform(0, 1, (4 * count, 2)) * (height, width)
     nearest = np.argmin((y[..., None] - seeds[:, 0]) ** 2 + (x[..., None] - seeds[:, 1]) ** 2, -1) % count
     share = 0.75 * (np.arange(count)[:, None, None] == nearest) + 0.25 / count
-    share = share * np.exp(0.25 * rng.standard_normal((count, height, width)))
+    share = share * np.exp(texture * rng.standard_normal((count, height, width)))
     return share / share.sum(0)
 
 
@@ -100,11 +100,12 @@ def make_case(
     windows: tuple[tuple[tuple[float, float], ...], ...] = (((0.1, 0.2), (0.35, 0.2), (0.6, 0.2), (0.85, 0.2)),),
     ratios: tuple[int, ...] = (1,),
     seed: int = 0,
+    texture: float = 0.25,
 ) -> Case:
     """A pair of `shape` coarse pixels; `windows` holds (centre, width) of each band of each MSI group, 0..1."""
     rng = np.random.default_rng(seed)
     height, width = (n * ratio for n in shape)
-    truth = np.einsum("bm,mhw->bhw", materials(bands, 6), landscape(height, width, 6, rng))
+    truth = np.einsum("bm,mhw->bhw", materials(bands, 6), landscape(height, width, 6, rng, texture))
     axis = np.linspace(0, 1, bands)
     rows = [np.exp(-4 * np.log(2) * ((axis - c) / w) ** 2) for group in windows for c, w in group]
     response = np.stack([r / r.sum() for r in rows])

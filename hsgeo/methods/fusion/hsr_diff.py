@@ -198,19 +198,22 @@ class HsrDiffFusion(Method):
         ------
         ModelError
             The network cannot be read, or was made for other pairs.
+        ParameterError
+            More steps than the network's process has levels.
         """
         params = params or HsrDiffParams()
         check_ratio(inputs)
         weights = load_weights(params.model)
+        several = params.samples > 1
+        steps = params.steps or max(weights.settings.process.steps, SAMPLER_STEPS if several else 1)
+        weights.settings.process.schedule().levels(steps)  # refuses more than there are
         found = survey(inputs, params.dimension, params.seed)
+        weights.refuse(inputs.pair.ratio, (len(found.bands), sum(len(g.bands) for g in inputs.pair.groups)))
         base = fit_model(inputs, found, params)
-        weights.refuse(base.scale, (len(base.model_bands), sum(len(g) for g in base.gauges)))
         space = space_of(weights.settings, base, found.patches)
         gain, said = np.ones(len(base.mean)), "all of it"
         if params.gain == "fitted":
             gain, said = fitted_gain(base, weights, found.patches, params.seed)
-        several = params.samples > 1
-        steps = params.steps or max(weights.settings.process.steps, SAMPLER_STEPS if several else 1)
         estimates = {"model": weights.name, "gain_of_model": said, "steps": steps, "samples": params.samples}
         spread = 1.0
         if several and params.uncertainty:
