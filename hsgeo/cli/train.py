@@ -18,8 +18,8 @@ def parse_ratio(text: str | None) -> int | tuple[int, int] | None:
     if text is None:
         return None
     try:
-        first, _, last = text.partition("-")
-        return (int(first), int(last)) if last else int(first)
+        first, dash, last = text.partition("-")
+        return (int(first), int(last)) if dash else int(first)
     except ValueError:
         raise ParameterError(f"--ratio {text!r}: a whole number, or a range such as 2-8.") from None
 
@@ -60,7 +60,12 @@ def hsr_diff(
     progress: Any,
     say: Any,
 ) -> o.Said:
-    """Train the network of hsr-diff: one scale down on the pair itself, or on reference scenes."""
+    """Train hsr-diff on a pair, or on references.
+
+    A pair teaches itself, one scale down: both images are degraded by their ratio, and the HSI is what is to be found.
+    Reference scenes (--reference) are degraded in many ways. The model's log (.log.json) and curves (.png) are written
+    beside it; use it by: hsgeo fuse HSI MSI --method hsr-diff --model MODEL.
+    """
     from hsgeo.tasks import FusionOptions, train
     from hsgeo.tasks.options import load_parameters
 
