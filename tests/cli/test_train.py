@@ -253,6 +253,7 @@ def interrupt(process: subprocess.Popen) -> None:
     assert "interrupted" in err and "--resume" in err and "Traceback" not in err
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 def test_interrupted_in_the_training_it_is_gone_on_with(inside, capfd):
     """Ctrl-C in `fuse --train`; the rest is that of an uninterrupted one."""
@@ -270,6 +271,7 @@ def test_interrupted_in_the_training_it_is_gone_on_with(inside, capfd):
         np.testing.assert_array_equal(first.read(), second.read())
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 def test_interrupted_among_the_examples_it_is_gone_on_with(inside, capfd):
     command = [*TRAIN, *QUICKLY, "--set", "variants=16"]

@@ -86,20 +86,25 @@ def test_it_is_found_by_name() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ratio", "tile", "params"),
-    [(4, 20, {}), (4, 48, {}), (3, 30, {}), (4, 36, {"consistency": True}), (3, 36, {"steps": 2})],
+    ("ratio", "tile", "gap", "params"),
+    [
+        (4, 20, False, {}),
+        (4, 32, True, {}),
+        (3, 30, True, {"consistency": True}),
+        (3, 36, False, {"steps": 2}),
+    ],
 )
-def test_tiles_equal_the_whole(tmp_path: Path, ratio: int, tile: int, params: dict) -> None:
-    """Values, flags and misfits, beside a gap: all of a prediction is believed, which would show every seam."""
+def test_tiles_equal_the_whole(tmp_path: Path, ratio: int, tile: int, gap: bool, params: dict) -> None:
+    """Values, flags and misfits: half of a wild prediction is believed, which would show every seam."""
     c = case(ratio)
     model = fitted(c, wild(), tmp_path, gain="full", **params)
+    model.gain = model.gain / 2  # the fast fusion fills gaps to 7e-5 of the range, which such a network magnifies
     assert model.multiple == {4: 4, 3: 6}[ratio]  # whole HSI pixels and whole squares of the network
-    pair, _ = holed(c)
+    pair = holed(c)[0] if gap else c.pair
     one, plain = fuse_tiles(model, pair), fuse_tiles(model.base, pair)
     assert np.abs(one.values - plain.values).max() > 0.05 * span(plain.values)
     tiled = fuse_tiles(model, pair, tile)
-    # gaps are filled to the precision of an iteration, which a network that says nonsense magnifies
-    assert np.abs(tiled.values - one.values).max() < (2e-4 if "consistency" in params else 1e-4) * span(one.values)
+    assert np.abs(tiled.values - one.values).max() < 1e-4 * span(one.values)
     np.testing.assert_array_equal(tiled.flags, one.flags)
     for name, value in one.stats.items():
         assert tiled.stats[name] == pytest.approx(value, rel=1e-5)
@@ -161,8 +166,7 @@ def test_no_gain_is_the_fast_fusion(tmp_path: Path) -> None:
     assert ours.stats == plain.stats
 
 
-@pytest.mark.parametrize("params", [{}, {"steps": 2}, {"consistency": True}])
-@pytest.mark.parametrize("ratio", [3, 4])
+@pytest.mark.parametrize(("ratio", "params"), [(3, {}), (4, {"steps": 2}), (3, {"consistency": True})])
 def test_misfits_are_those_of_the_output(tmp_path: Path, ratio: int, params: dict) -> None:
     """The result degraded by dense matrices, and through the response, beside both images."""
     c = case(ratio)
@@ -258,13 +262,13 @@ def test_a_network_that_is_right_is_believed_and_helps(tmp_path: Path, monkeypat
     """Trained for a moment on another scene of sharp borders, one scale down."""
     monkeypatch.setattr(training, "RISE", 10)
     kind = {"ratio": 4, "texture": 0.02, "windows": (((0.1, 0.2), (0.8, 0.2)),)}
-    taught = make_case(shape=(40, 40), seed=1, **kind)
+    taught = make_case(shape=(32, 32), seed=1, **kind)
     store = ExampleStore(tmp_path / "examples.zarr")
     for example in examples_from_pair(SubspaceFusion().fit(taught.inputs()), taught.pair.sample(), 0):
         store.add(example)
-    changes = {"steps": 80, "patches": (24,), "learning_rate": 0.01, "average": 0.9, "checks": 1, "seen_noise": 0.0}
+    changes = {"steps": 60, "patches": (24,), "learning_rate": 0.01, "average": 0.9, "checks": 1, "seen_noise": 0.0}
     weights = Training(store, settings(width=8, blocks=(1, 1)).model_copy(update=changes), tmp_path).run()
-    c = make_case(shape=(30, 28), **kind)
+    c = make_case(shape=(28, 26), **kind)
     model = fitted(c, weights, tmp_path)
     ours, plain = (psnr(whole(m, c.pair, model.halo).values, c.truth) for m in (model, model.base))
     assert ours > plain + 0.5
