@@ -95,16 +95,16 @@ def test_it_is_found_by_name() -> None:
     ],
 )
 def test_tiles_equal_the_whole(tmp_path: Path, ratio: int, tile: int, gap: bool, params: dict) -> None:
-    """Values, flags and misfits: half of a wild prediction is believed, which would show every seam."""
+    """Values, flags and misfits: all of a prediction is believed, which would show every seam."""
     c = case(ratio)
     model = fitted(c, wild(), tmp_path, gain="full", **params)
-    model.gain = model.gain / 2  # the fast fusion fills gaps to 7e-5 of the range, which such a network magnifies
     assert model.multiple == {4: 4, 3: 6}[ratio]  # whole HSI pixels and whole squares of the network
     pair = holed(c)[0] if gap else c.pair
     one, plain = fuse_tiles(model, pair), fuse_tiles(model.base, pair)
     assert np.abs(one.values - plain.values).max() > 0.05 * span(plain.values)
     tiled = fuse_tiles(model, pair, tile)
-    assert np.abs(tiled.values - one.values).max() < 1e-4 * span(one.values)
+    # the fast fusion fills gaps to 7e-5 of the range, which a network that says anything magnifies
+    assert np.abs(tiled.values - one.values).max() < (2e-4 if gap else 1e-4) * span(one.values)
     np.testing.assert_array_equal(tiled.flags, one.flags)
     for name, value in one.stats.items():
         assert tiled.stats[name] == pytest.approx(value, rel=1e-5)
