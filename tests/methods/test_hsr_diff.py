@@ -90,7 +90,7 @@ def test_it_is_found_by_name() -> None:
     [
         (4, 20, False, {}),
         (4, 32, True, {}),
-        (3, 30, True, {"consistency": True}),
+        (3, 30, False, {"consistency": True}),
         (3, 36, False, {"steps": 2}),
     ],
 )

@@ -184,3 +184,13 @@ def test_a_model_is_read_once_but_not_a_day_longer(file: Path) -> None:
     file.unlink()
     with pytest.raises(ModelError, match="no such model"):
         load_weights(str(file))
+
+
+def test_on_another_device_it_is_a_copy() -> None:
+    """What is kept for later fits stays where it is."""
+    first = made()
+    assert first.on("cpu") is first
+    moved = first.on("meta")
+    assert all(value.device.type == "meta" for value in moved.network.parameters())
+    assert all(value.device.type == "cpu" for value in first.network.parameters())
+    assert (moved.settings, moved.channels, moved.about) == (first.settings, first.channels, first.about)

@@ -135,8 +135,7 @@ class HsrDiffModel:
         One sample is added as it is. Of several, the mean is asked for: regression, which is their mean, has it in one
         pass.
         """
-        weights = self.weights
-        weights.network.to(solved.detail.device)
+        weights = self.weights = self.weights.on(solved.detail.device)
         seen = wanted.grow(context(weights, self.steps))
         rows, columns = solved.frame.cut(seen)
         bands = (

@@ -6,7 +6,8 @@ import json
 import os
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
@@ -53,6 +54,12 @@ class Weights:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return cls(settings.network.build(*channels), settings, channels)
+
+    def on(self, device: torch.device | str) -> Weights:
+        """The same on a device: itself where it is there, else a copy, since one that is kept serves others too."""
+        if all(value.device == torch.device(device) for value in self.network.parameters()):
+            return self
+        return replace(self, network=deepcopy(self.network).to(device))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the file, whole or not at all.
