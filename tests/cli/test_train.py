@@ -14,9 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+import torch
 
 from hsgeo.cli.app import run
-from hsgeo.methods.fusion.weights import Weights
+from hsgeo.methods.fusion.weights import Weights, load_weights
 from tests.conftest import spectral_fields, write_raster
 from tests.methods.pairs import make_case, write_case
 
@@ -99,6 +100,17 @@ def test_a_pair_is_trained_on_and_fused_by_it(inside, capfd):
     assert 0 < change.mean() < 0.05 * values[1].mean()
     out, _ = succeed([*command[:-1], "-o", "said.tif"], capfd)
     assert "m.safetensors: " in out and "measured on" in out
+
+
+def test_by_default_the_model_of_the_package_serves_and_is_begun_from(inside, capfd):
+    few = ["--steps", "1", "--set", "patches=[16]", "--set", "batch=1", "--set", "variants=1", "--no-register"]
+    succeed([*TRAIN, *few, "--set", "learning_rate=1e-9", "-q"], capfd)
+    package, own = load_weights(), Weights.load("m.safetensors")
+    assert own.settings.network == package.settings.network and own.about["ratios"] == [2, 2]
+    for name, value in package.network.state_dict().items():
+        torch.testing.assert_close(own.network.state_dict()[name], value, rtol=0, atol=1e-6)
+    report = json.loads(succeed(["fuse", *PAIR, "--method", "hsr-diff", "-o", "o.tif", "--json"], capfd)[0])
+    assert report["model"] == package.name and report["output"] == "o.tif"
 
 
 def test_json_and_quiet(inside, capfd):
