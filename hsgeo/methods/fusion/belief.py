@@ -28,6 +28,9 @@ SHRINK = 2000.0
 #: (0.66 to 0.96 of it on five real scenes), and a factor a fifth too small costs a twenty-fifth of what it brings
 CAUTION = 0.8
 
+#: part of a prediction that is believed where nothing can be measured: three quarters of what a true one brings
+UNMEASURED = 0.5
+
 #: HSI pixels that are enough for the spread of samples, each of which costs many passes of the network
 SAMPLED = ENOUGH // 4
 
@@ -92,7 +95,7 @@ def fitted_gain(
         count += int(low.known.sum())
         weight = low.space.weight(model.basis / model.noise[:, None])
     if not count:
-        return np.ones(p), "all of it (too few pixels to measure one scale down)"
+        return np.full(p, UNMEASURED), f"{UNMEASURED:g} of it (too few pixels to measure one scale down)"
     overall = float((weight * both).sum() / max((weight * power).sum(), 1e-12))
     share = count / (count + SHRINK)
     each = share * both / np.maximum(power, 1e-12) + (1 - share) * overall
