@@ -153,7 +153,8 @@ def load_weights(path: str | None = None) -> Weights:
     """The model of a path, or the one that comes with the package; kept, so that a worker reads each file once."""
     found = str(files("hsgeo.methods.fusion") / "data" / "hsr-diff.safetensors") if path is None else str(path)
     written = os.stat(found).st_mtime_ns if os.path.isfile(found) else 0
-    return _kept(found, written)
+    kept = _kept(found, written)
+    return kept if path is not None else replace(kept, name="the model that comes with hsgeo")
 
 
 @lru_cache(maxsize=4)
