@@ -45,7 +45,8 @@ def hsr_diff(
         str, typer.Option("--start", help="Model to begin from: a file, package (hsgeo's own) or none.")
     ] = "package",
     minutes: Annotated[
-        float | None, typer.Option("--minutes", min=0.0, help="Stop after this time with the best weights so far.")
+        float | None,
+        typer.Option("--minutes", min=0.0, help="Plan as many steps as this time allows, and stop after it."),
     ] = None,
     steps: Annotated[int | None, typer.Option("--steps", min=1, help="Steps of the optimiser.")] = None,
     hsi_sensor: o.HsiSensor = None,

@@ -67,7 +67,8 @@ def train(
     params : mapping, optional
         Of `hsgeo.methods.fusion.settings.TrainingParams`.
     minutes : float, optional
-        Stop after this time, with the best weights so far.
+        Time for the steps: as many are planned as a measured pace allows, and it stops there, with the best weights so
+        far, if they take longer.
     resume : bool
         Go on with an interrupted training of the same inputs.
     said : callable, optional
@@ -132,22 +133,25 @@ def train(
 
         def tell(entry: Mapping[str, Any]) -> None:
             loss = "" if entry["loss"] is None else f", loss {entry['loss']:.3f}"
-            say(f"step {entry['step']} of {settings.steps}{loss}, PSNR on the held-back strip {entry[GAIN]:+.2f} dB")
+            say(f"step {entry['step']} of {training.settings.steps}{loss}, PSNR on the held-back strip {entry[GAIN]:+.2f} dB")
 
         training = Training(store, settings, work, start=begun, seed=seed, device=chosen, said=tell)
     except InputError:
         shutil.rmtree(work, ignore_errors=True)  # there is nothing in it to go on with
         raise
-    if training.take_up():
+    going_on, limit = training.take_up(), math.inf if minutes is None else 60 * minutes
+    if going_on:
         say(f"going on from step {training.step}")
-    left = (settings.steps - training.step) * training.pace()
-    limit = math.inf if minutes is None else 60 * minutes
+    pace = training.pace()
+    if minutes is not None and not going_on:
+        training.shorten(int(limit / pace))
+    steps = training.settings.steps
     say(
         f"{len(store)} examples, {training.parameters} parameters, {chosen}: "
-        f"about {_duration(min(left, limit))} for {settings.steps - training.step} steps at most"
+        f"about {_duration(min((steps - training.step) * pace, limit))} for {steps - training.step} steps at most"
     )
     begin = time.perf_counter()
-    with progress.stage("train", total=settings.steps) as stage:
+    with progress.stage("train", total=steps) as stage:
         stage.skip(training.step)
         weights = training.run(lambda: time.perf_counter() - begin > limit, stage)
     gain = max(e[GAIN] for e in training.log)

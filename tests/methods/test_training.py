@@ -382,6 +382,19 @@ def test_stopped_it_keeps_its_best(store: ExampleStore, tmp_path: Path) -> None:
     assert [e["step"] for e in three.log] == [0, 3]  # a validation is not made twice
 
 
+def test_a_shortened_one_is_taken_up_with_its_own_schedule(store: ExampleStore, tmp_path: Path) -> None:
+    def shortened() -> Training:
+        one = Training(store, QUICK, tmp_path)
+        one.shorten(6)
+        return one
+
+    with pytest.raises(KeyboardInterrupt):
+        shortened().run(progress=Watch(at=5))
+    again = Training(store, QUICK, tmp_path)
+    assert again.take_up() and again.settings.steps == 6 and again.weights.settings.steps == 6
+    assert same(again.run().network, shortened().run().network)
+
+
 def test_it_ends_when_nothing_gets_better(store: ExampleStore, tmp_path: Path, monkeypatch) -> None:
     gains = iter([0.0, 1.0, 3.0, 2.0, 2.9, 2.5, 9.0])
     kept: list[Any] = []

@@ -16,6 +16,7 @@ import torch
 from hsgeo.engine.progress import NullProgress, Stage
 from hsgeo.errors import BandError, DataError, OutputExistsError, OutputWriteError, ParameterError, ResumeError
 from hsgeo.methods.fusion.examples import ExampleStore
+from hsgeo.methods.fusion.training import Training
 from hsgeo.methods.fusion.weights import Weights
 from hsgeo.scene import open_scene
 from hsgeo.sensors import Band
@@ -250,6 +251,13 @@ def test_time_is_up(inside):
     assert report["steps"] == 1 and Weights.load("m.safetensors").about["steps"] == 1
     steps = [e["step"] for e in json.loads(Path("m.log.json").read_text())["entries"]]
     assert steps == [0, 1]
+
+
+def test_limited_time_holds_the_whole_schedule(inside, monkeypatch):
+    monkeypatch.setattr(Training, "pace", lambda self: 20.0)
+    assert trained(minutes=1.0)["steps"] == 3
+    learned = json.loads(Path("m.log.json").read_text())["entries"]
+    assert learned[-1]["step"] == 3 and Weights.load("m.safetensors").settings.steps == 3
 
 
 def test_training_goes_on_from_a_model_and_keeps_its_network(inside):

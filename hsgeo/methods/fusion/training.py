@@ -190,6 +190,11 @@ class Training:
         self.optimiser.zero_grad()
         return float(np.mean(seconds))
 
+    def shorten(self, steps: int) -> None:
+        """Make the whole schedule, rate and sizes of patches, one of fewer steps; for before the first."""
+        self.settings = self.settings.model_copy(update={"steps": max(1, min(steps, self.settings.steps))})
+        self.weights = replace(self.weights, settings=self.settings)
+
     def _loss(self, batch: list[Any]) -> torch.Tensor:
         own, guide, clean, weight, item, gamma, noise, seen = batch
         power = gamma.view(-1, 1, 1, 1)
@@ -249,6 +254,7 @@ class Training:
             "best": self.best.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "step": self.step,
+            "steps": self.settings.steps,
             "seconds": self.seconds,
             "log": self.log,
         }
@@ -264,6 +270,7 @@ class Training:
         state = torch.load(path, weights_only=True, map_location=self.device)
         for name in ("network", "average", "best", "optimiser"):
             getattr(self, name).load_state_dict(state[name])
+        self.shorten(state["steps"])
         self.step, self.seconds, self.log = state["step"], state["seconds"], state["log"]
         return True
 
