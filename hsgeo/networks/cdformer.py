@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from hsgeo.networks.attention import ChannelAttention, WindowAttention
-from hsgeo.networks.layers import GatedFeedForward, noise_embedding
+from hsgeo.networks.layers import GatedFeedForward
+from hsgeo.networks.streams import TwoStreams
 
 
 class SpatioSpectralLayer(nn.Module):
@@ -55,7 +55,7 @@ class NoiseAwareLayer(nn.Module):
         return self.layer(x)
 
 
-class CDFormer(nn.Module):
+class CDFormer(TwoStreams):
     """Predicts the clean signal from a noisy one, its noise level and a guide.
 
     Parameters
@@ -75,11 +75,6 @@ class CDFormer(nn.Module):
     recompute : bool
         In training keep only what goes into each layer and compute what is inside twice: much less memory for a
         third more time.
-
-    Notes
-    -----
-    Several signals may share one guide (`item`): the SR stream is then run once for all of them, and not again for
-    every step of a sampler when its features are kept (`features`).
     """
 
     def __init__(
@@ -97,81 +92,42 @@ class CDFormer(nn.Module):
         fold: int = 1,
         recompute: bool = False,
     ) -> None:
-        super().__init__()
-        self.window, self.fold, self.width, self.recompute = window, fold, width, recompute
-        shifts = [window // 2 * (i % 2) for i in range(depth)]
         area = fold**2
-        self.guide_in = nn.Conv2d(guide * area, width, 3, padding=1) if sr_stream else None
+        entrances = (
+            nn.Conv2d(guide * area, width, 3, padding=1) if sr_stream else None,
+            nn.Conv2d((signal if sr_stream else signal + guide) * area, width, 3, padding=1),
+        )
+        out = nn.Conv2d(width, outputs * area, 3, padding=1)
+        super().__init__(entrances, out, width=width, fold=fold, multiple=window)
+        self.recompute = recompute
+        shifts = [window // 2 * (i % 2) for i in range(depth)]
         self.sr_layers = nn.ModuleList(
             SpatioSpectralLayer(width, heads, window, shift, expansion) for shift in (shifts if sr_stream else ())
         )
-        self.signal_in = nn.Conv2d((signal if sr_stream else signal + guide) * area, width, 3, padding=1)
         self.layers = nn.ModuleList(
             NoiseAwareLayer(width, heads, window, shift, expansion, sr_stream) for shift in shifts
         )
-        self.out = nn.Conv2d(width, outputs * area, 3, padding=1)
         for module in self.modules():
-            if isinstance(module, nn.Conv2d):
+            if isinstance(module, nn.Conv2d) and module is not self.out:
                 nn.init.kaiming_normal_(module.weight, nonlinearity="linear")
                 nn.init.zeros_(module.bias)  # type: ignore[arg-type]
-        nn.init.zeros_(self.out.weight)  # the untrained network changes nothing
 
-    def features(self, guide: torch.Tensor) -> list[torch.Tensor]:
-        """What the denoising stream takes from the guide (N, guide, H, W): one map for each layer."""
-        if self.guide_in is None:
-            return [self._entrance(guide)]
-        x = self.guide_in(self._entrance(guide)).permute(0, 2, 3, 1)
-        found = []
+    def guided(self, x: torch.Tensor) -> list[torch.Tensor]:
+        """One map (N, h, w, width) after each layer."""
+        x, found = x.permute(0, 2, 3, 1), []
         for layer in self.sr_layers:
             x = self._run(layer, x)
             found.append(x)
         return found
 
-    def forward(
-        self,
-        signal: torch.Tensor,
-        gamma: torch.Tensor,
-        guide: torch.Tensor | list[torch.Tensor],
-        item: torch.Tensor | None = None,
-    ) -> torch.Tensor:
-        """Predict.
-
-        Parameters
-        ----------
-        signal : tensor (M, signal, H, W)
-        gamma : tensor (M,)
-            Signal power of each.
-        guide : tensor (N, guide, H, W), or what `features` made of it
-        item : int tensor (M,), optional
-            Which guide belongs to each signal; one to one without.
-
-        Returns
-        -------
-        tensor (M, outputs, H, W)
-        """
-        found = guide if isinstance(guide, list) else self.features(guide)
-        if item is not None:
-            found = [f[item] for f in found]
-        height, width = signal.shape[-2:]
-        x = self._entrance(signal)
-        if self.guide_in is None:
-            x, found = torch.cat([x, found[0]], 1), [None] * len(self.layers)  # type: ignore[list-item]
-        x = self.signal_in(x).permute(0, 2, 3, 1)
-        level = noise_embedding(gamma.to(x.dtype), self.width)
-        for layer, seen in zip(self.layers, found, strict=True):
-            x = self._run(layer, x, level, seen)
-        out = F.pixel_shuffle(self.out(x.permute(0, 3, 1, 2)), self.fold)
-        return out[..., :height, :width]
+    def denoised(self, x: torch.Tensor, level: torch.Tensor, found: list[torch.Tensor]) -> torch.Tensor:
+        """(M, width, h, w) -> the same."""
+        x = x.permute(0, 2, 3, 1)
+        for i, layer in enumerate(self.layers):
+            x = self._run(layer, x, level, found[i] if found else None)
+        return x.permute(0, 3, 1, 2)
 
     def _run(self, layer: nn.Module, *inputs: torch.Tensor | None) -> torch.Tensor:
         if self.recompute and torch.is_grad_enabled():
             return checkpoint(layer, *inputs, use_reentrant=False)
         return layer(*inputs)
-
-    def _entrance(self, x: torch.Tensor) -> torch.Tensor:
-        """Grown below and to the right to whole windows by repeating the edge, and folded."""
-        step = self.window * self.fold
-        down, right = (-n % step for n in x.shape[-2:])
-        if down or right:
-            x = F.pad(x, (0, right, 0, down), "replicate")
-        return F.pixel_unshuffle(x, self.fold).contiguous(memory_format=torch.channels_last)

@@ -160,7 +160,7 @@ def _response(scene: xr.DataArray, sensor: str | Sensor | Sequence[Band] | None)
     else:
         every = load_sensor(sensor) if isinstance(sensor, str) else sensor
         listed = every.bands if isinstance(every, Sensor) else tuple(every)
-        usable = [b for b in listed if b.flag not in ("atmospheric", "pan", "uncalibrated")]
+        usable = usable_bands(listed)
         seen = coverage(usable, nm, fwhm) if usable else np.zeros(0)
         bands = [b for b, part in zip(usable, seen, strict=True) if part >= 0.8]
         rows = response_matrix(bands, nm, fwhm) if bands else np.zeros((0, nm.size))
@@ -170,6 +170,11 @@ def _response(scene: xr.DataArray, sensor: str | Sensor | Sequence[Band] | None)
             f"{label(scene)}; name another sensor (--msi-sensor)."
         )
     return bands, rows
+
+
+def usable_bands(bands: Sequence[Band]) -> list[Band]:
+    """A sensor's bands without those for the atmosphere, pan, and uncalibrated ones."""
+    return [b for b in bands if b.flag not in ("atmospheric", "pan", "uncalibrated")]
 
 
 def _name(sensor: Any) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from copy import copy
 from dataclasses import replace
 from typing import Any
 
@@ -137,11 +136,8 @@ def _given(hsi: xr.DataArray, bands: Sequence[Band], width: float) -> dict[str, 
 def shifted_blur(model: SubspaceModel, rng: np.random.Generator) -> SubspaceModel:
     """The model under a PSF a little narrower or wider, so that a network is not bound to one blur."""
     factor = float(np.exp(rng.uniform(-np.log(BLUR), np.log(BLUR)) / 2))
-    changed = copy(model)
-    changed.__post_init__()
     last = model.sensors[-1]
-    changed.sensors = [*model.sensors[:-1], replace(last, psf=_wider(last.psf, factor))]
-    return changed
+    return replace(model, sensors=[*model.sensors[:-1], replace(last, psf=_wider(last.psf, factor))])
 
 
 def _wider(psf: Psf, factor: float) -> Psf:

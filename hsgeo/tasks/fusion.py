@@ -55,7 +55,7 @@ def fuse(
     hsi, msi : path or scene (band, y, x)
         Any CRS, extent, GSD and origin; the HSI's pixels are never resampled.
     method : str
-        ``subspace``, ``gsa``, ``bicubic`` or one that an installed package adds.
+        ``subspace``, ``hsr-diff``, ``gsa``, ``bicubic`` or one that an installed package adds.
     gsd : float, optional
         Pixel size wanted (m); the nearest whole fraction of the HSI's is used.
     register : bool
@@ -320,7 +320,9 @@ class FusionJob:
             self.values["uncertainty"] = True
         model = self.model
         if uncertainty is not None and not model.has_variance:
-            raise ParameterError(f"--uncertainty: the method {self.arguments['method']} has none; use subspace.")
+            raise ParameterError(
+                f"--uncertainty: the method {self.arguments['method']} has none; use subspace or hsr-diff."
+            )
         plan = self.tile_plan(model, outputs.work if write.resume else None)
         record = provenance_record(self.inputs, {"command": "fuse", **self.arguments}, scenes=(self.hsi, self.msi))
         with self.progress.stage("apply", total=len(list(plan))) as stage:

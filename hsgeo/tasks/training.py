@@ -133,7 +133,8 @@ def train(
 
         def tell(entry: Mapping[str, Any]) -> None:
             loss = "" if entry["loss"] is None else f", loss {entry['loss']:.3f}"
-            say(f"step {entry['step']} of {training.settings.steps}{loss}, PSNR on the held-back strip {entry[GAIN]:+.2f} dB")
+            step = f"step {entry['step']} of {training.settings.steps}"
+            say(f"{step}{loss}, PSNR on the held-back strip {entry[GAIN]:+.2f} dB")
 
         training = Training(store, settings, work, start=begun, seed=seed, device=chosen, said=tell)
     except InputError:
@@ -315,10 +316,10 @@ def _from_references(
     seed: int,
 ) -> Iterator[Any]:
     from hsgeo.sensors import load_sensor
-    from hsgeo.simulation.reduced import GAUSSIAN_MSI
+    from hsgeo.simulation.reduced import GAUSSIAN_MSI, usable_bands
     from hsgeo.tasks.examples import variants
 
-    bands = [load_sensor(name).bands for name in sensors] or [GAUSSIAN_MSI]
+    bands = [usable_bands(load_sensor(name).bands) for name in sensors] or [GAUSSIAN_MSI]
     yield {
         "ratios": ratios,
         "bands": None,

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from hsgeo.networks import CDFormer
+from tests.networks.inputs import inputs
 
 
 def small(**changes) -> CDFormer:
@@ -15,15 +16,6 @@ def small(**changes) -> CDFormer:
     ).double()
     torch.nn.init.normal_(net.out.weight, std=0.1)  # an untrained one gives zero
     return net
-
-
-def inputs(signals: int, guides: int, height: int, width: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    torch.manual_seed(1)
-    return (
-        torch.randn(signals, 3, height, width).double(),
-        torch.rand(signals).double(),
-        torch.randn(guides, 5, height, width).double(),
-    )
 
 
 @pytest.mark.parametrize("size", [(8, 8), (13, 7), (1, 1), (5, 30)])

@@ -10,6 +10,7 @@ import torch
 
 from hsgeo.networks import GuidedNet
 from hsgeo.networks.layers import LEVEL_SCALE
+from tests.networks.inputs import inputs
 
 SHAPES = [{}, {"fold": 1}, {"sr_stream": False}, {"fold": 1, "sr_stream": False}, {"fold": 3}]
 
@@ -21,15 +22,6 @@ def small(**changes) -> GuidedNet:
     for parameter in net.parameters():  # an untrained one gives zero, and its blocks do nothing
         torch.nn.init.normal_(parameter, std=0.3 if parameter.ndim == 1 else parameter[0].numel() ** -0.5)
     return net
-
-
-def inputs(signals: int, guides: int, height: int, width: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    torch.manual_seed(1)
-    return (
-        torch.randn(signals, 3, height, width).double(),
-        torch.rand(signals).double(),
-        torch.randn(guides, 5, height, width).double(),
-    )
 
 
 def spelt_out(net: GuidedNet, signal: np.ndarray, gamma: float, guide: np.ndarray, fold: int) -> np.ndarray:

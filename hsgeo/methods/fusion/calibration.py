@@ -8,7 +8,7 @@ were (the protocol of Wald, Ranchin & Mangolini 1997), and the HSI, whose noise 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from copy import copy
+from dataclasses import replace
 from math import hypot
 from types import SimpleNamespace
 from typing import Any
@@ -87,9 +87,7 @@ def _factors(model: SubspaceModel, pairs: Sequence[tuple[Any, np.ndarray, np.nda
 
 def one_scale_down(model: SubspaceModel, patches: Sequence[Any]) -> SubspaceModel:
     """The model of the same sensors, fitted to patches of `reduced`."""
-    low = copy(model)
-    low.__post_init__()
-    low.calibration, low.lost = None, np.zeros(len(model.noise))
+    low = replace(model, calibration=None, lost=np.zeros(len(model.noise)))
     fit_prior(low, patches)
     return low
 
