@@ -48,7 +48,7 @@ APPLIED: dict[str, dict[str, Any]] = {
 
 
 def ablation(
-    folder: str | Path, *, minutes: float = 10.0, model: str | None = None, only: str | None = None, said: Any = None
+    folder: str | Path, *, steps: int = 2500, model: str | None = None, only: str | None = None, said: Any = None
 ) -> Iterator[dict[str, Any]]:
     """Train on three scenes, test on four others, with one part changed at a time.
 
@@ -56,8 +56,8 @@ def ablation(
     ----------
     folder : path
         Of the scenes.
-    minutes : float
-        Training time of each row that needs one of its own.
+    steps : int
+        Of each training; every row has as many.
     model : path, optional
         A model that was trained on `TRAIN` alone, instead of training the default row here.
     only : str, optional
@@ -91,7 +91,7 @@ def ablation(
             used, seconds, cut = model, None, name.endswith(COMMON)
             if name != "default" or model is None:
                 used = str(Path(place) / f"{len(list(Path(place).iterdir()))}.safetensors")
-                seconds = trained([tables[cut][n] for n in TRAIN], used, minutes, changes, said)
+                seconds = trained([tables[cut][n] for n in TRAIN], used, steps, changes, said)
             if name == "default":
                 base = used
             yield {"trained": seconds, **tested(name, tables[cut], fast[cut], {"model": used})}
@@ -107,9 +107,7 @@ def on_common_bands(case: Case) -> Case:
     return degraded(case.name, case.reference.values[kept].astype(float), nm[kept], case.ratio)
 
 
-def trained(
-    scenes: list[Case], output: str, minutes: float, changes: Mapping[str, Any], said: Any = None, steps: int = 20000
-) -> float:
+def trained(scenes: list[Case], output: str, steps: int, changes: Mapping[str, Any], said: Any = None) -> float:
     """Train a new network on the references of some cases; seconds."""
     from hsgeo.tasks import train
 
@@ -121,7 +119,6 @@ def trained(
         ratio=RATIO,
         start=None,
         params={**pace, **changes},
-        minutes=minutes,
         said=said,
     )
     return report["seconds"]

@@ -63,7 +63,7 @@ def fusion(
     ablation: Annotated[
         bool, typer.Option("--ablation", help="What each part of hsr-diff is worth; trains on three scenes.")
     ] = False,
-    minutes: Annotated[float, typer.Option("--minutes", help="With --ablation: of each training.")] = 10.0,
+    steps: Annotated[int, typer.Option("--steps", min=1, help="With --ablation: of each training.")] = 2500,
     only: Annotated[str | None, typer.Option("--row", help="With --ablation: rows whose name contains this.")] = None,
     robustness: Annotated[
         bool, typer.Option("--robustness", help="What wrong assumptions about the sensors cost each method.")
@@ -90,7 +90,7 @@ def fusion(
     if not folder:
         raise ParameterError("bench fusion needs the folder of the scenes: --data DIR, or the variable HSGEO_DATA.")
     if ablation:
-        _ablation(folder, minutes, model, only, json)
+        _ablation(folder, steps, model, only, json)
         return
     if robustness:
         _robustness(folder, model, json)
@@ -124,14 +124,14 @@ def fusion(
         )
 
 
-def _ablation(folder: str, minutes: float, model: str | None, only: str | None, json: bool) -> None:
+def _ablation(folder: str, steps: int, model: str | None, only: str | None, json: bool) -> None:
     from hsgeo.bench.ablation import TEST, TRAIN, ablation
 
     if not json:
         typer.echo(f"trained on {', '.join(TRAIN)}; dB and degrees against subspace, SRF and PSF given")
         typer.echo(f"{'row':<32}{'gain dB':>8}{'worst':>8}{'SAM deg':>9}{'s':>8}{'train s':>9}  " + "  ".join(TEST))
     rows = []
-    for r in ablation(folder, minutes=minutes, model=model, only=only, said=None if json else say):
+    for r in ablation(folder, steps=steps, model=model, only=only, said=None if json else say):
         rows.append(r)
         if not json:
             trained = "" if r["trained"] is None else f"{r['trained']:.0f}"

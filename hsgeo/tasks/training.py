@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from hsgeo.methods.fusion.examples import ExampleStore
     from hsgeo.methods.fusion.settings import TrainingParams
 
+#: HSI pixels of a pair that all variants together are made of
+GROUND = 160_000
+
 #: of the strips' gain in dB, the log's and the chart's key
 GAIN = "validation_gain_db"
 
@@ -60,8 +63,8 @@ def train(
     msi_sensors : sequence of str
         With reference scenes: whose bands the MSIs have; ten Gaussian bands near Sentinel-2's without.
     start : str or None
-        A model to begin from, whose network and kind of signal are kept; "package" is the one that comes with hsgeo,
-        where `params` ask for no others; None a new network.
+        A model to begin from, whose network and kind of signal are kept, so `params` must ask for no others; "package"
+        is the one that comes with hsgeo, or a new network where `params` ask for another; None a new network.
     options : FusionOptions, optional
         With a pair: how it is opened and aligned.
     params : mapping, optional
@@ -101,6 +104,11 @@ def train(
     begun = None if start is None else load_weights(None if start == "package" else start)
     if begun is not None:
         kept = begun.settings.model_dump(include={"network", "space"})
+        asked = settings.model_dump(include={"network", "space"})
+        if start != "package" and asked not in (kept, usual.model_dump(include={"network", "space"})):
+            raise ParameterError(
+                f"{start}: goes on with its own network; leave out network and space, or --start none."
+            )
         settings = settings_of({**settings.model_dump(), **kept})
     chosen = pick_device(device)
     identity = {
@@ -300,10 +308,11 @@ def _from_pair(inputs: Sequence[Scene], options: FusionOptions, settings: Traini
     }
     rng, largest = np.random.default_rng(seed), max(settings.patches)
     side = 64 if largest <= 64 else math.ceil(largest / (1 - settings.held_back))
+    patches = job.pair.sample(GROUND, side, seed)  # of all variants, so that none trains on what another holds back
     for number in range(settings.variants):
-        patches = job.pair.sample(size=side, seed=seed + number)
+        chosen = [patches[i] for i in rng.permutation(len(patches))]  # of many, one variant takes the first few
         yield from examples_from_pair(
-            shifted_blur(model, rng) if number else model, patches, seed + number, job.inputs[0], settings
+            shifted_blur(model, rng) if number else model, chosen, seed + number, job.inputs[0], settings
         )
 
 

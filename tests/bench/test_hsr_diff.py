@@ -56,7 +56,7 @@ def test_a_network_that_says_nothing_gains_nothing(made, silent):
 def test_ablation_trains_on_some_scenes_and_tests_on_others(made, silent, monkeypatch):
     trained_on = []
 
-    def trained(scenes, output, minutes, changes, said=None):
+    def trained(scenes, output, steps, changes, said=None):
         trained_on.append(([case.name for case in scenes], changes))
         Weights.load(silent).save(output)
         return 1.0

@@ -262,8 +262,10 @@ def test_limited_time_holds_the_whole_schedule(inside, monkeypatch):
 
 def test_training_goes_on_from_a_model_and_keeps_its_network(inside):
     trained("first.safetensors")
-    few = {**QUICK, "network": {"width": 8}, "steps": 1, "learning_rate": 1e-9, "average": 0.0}
-    trained(start="first.safetensors", params=few)
+    few = {**QUICK, "steps": 1, "learning_rate": 1e-9, "average": 0.0}
+    with pytest.raises(ParameterError, match="first.safetensors: goes on with its own network"):
+        trained(start="first.safetensors", params={**few, "network": {"width": 8}})
+    trained(start="first.safetensors", params={name: v for name, v in few.items() if name != "network"})
     first, again = Weights.load("first.safetensors"), Weights.load("m.safetensors")
     assert again.settings.network == first.settings.network and again.settings.steps == 1
     for name, value in first.network.state_dict().items():
