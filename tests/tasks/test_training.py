@@ -263,7 +263,7 @@ def test_limited_time_holds_the_whole_schedule(inside, monkeypatch):
 def test_training_goes_on_from_a_model_and_keeps_its_network(inside):
     trained("first.safetensors")
     few = {**QUICK, "steps": 1, "learning_rate": 1e-9, "average": 0.0}
-    with pytest.raises(ParameterError, match="first.safetensors: goes on with its own network"):
+    with pytest.raises(ParameterError, match=r"first\.safetensors: goes on with its own network"):
         trained(start="first.safetensors", params={**few, "network": {"width": 8}})
     trained(start="first.safetensors", params={name: v for name, v in few.items() if name != "network"})
     first, again = Weights.load("first.safetensors"), Weights.load("m.safetensors")
