@@ -14,6 +14,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+from scipy.ndimage import binary_dilation
 
 from hsgeo.methods.fusion.fit import PatchCase, fit_prior
 from hsgeo.methods.fusion.model import SubspaceModel
@@ -22,6 +23,9 @@ from hsgeo.observation.psf import Psf
 
 #: HSI pixels that are enough to measure on, and fewer than which nothing is measured
 ENOUGH, FEW = 10000, 100
+
+#: pixels of the coarsest image around a gap of the MSI in which nothing is measured
+NEAR = 2
 
 #: smallest and largest factor of a standard deviation
 LIMITS = (0.5, 5.0)
@@ -97,7 +101,8 @@ def reduced(
 ) -> list[tuple[SimpleNamespace, np.ndarray, np.ndarray]]:
     """Patches one scale down: both images degraded and as noisy as the originals; the truth and where it is known.
 
-    The truth are the HSI's coefficients (p, h, w), with their noise.
+    The truth are the HSI's coefficients (p, h, w), with their noise. Near the MSI's gaps, which `PatchCase` does not
+    fill, nothing counts as known.
     """
     psf, step = model.sensors[-1].psf, model.multiple
     out, total = [], 0
@@ -116,6 +121,8 @@ def reduced(
             r = sensor.ratio
             x = x[:, : height * model.scale // r, : width * model.scale // r].astype(float)
             msi.append(_degraded(x, _blur(psf, sensor.psf, model.scale, r), model.scale, gauge, rng))
+            gaps = ~np.isfinite(msi[-1]).all(0).repeat(r, 0).repeat(r, 1)
+            known &= ~binary_dilation(gaps, iterations=NEAR * model.scale)
         y = _degraded(hsi, psf, model.scale, noise, rng)
         coarse = y[model.model_bands[0]]
         known &= np.isfinite(coarse).repeat(model.scale, 0).repeat(model.scale, 1)

@@ -15,7 +15,8 @@ class Frame:
     """A tile's fine-grid window, extended to `shape`, in a scene of `scene` fine pixels.
 
     Pixels beyond the scene's edge are the mirrored ones inside (the edge pixel is repeated), whatever the tile, so
-    that a tile's result does not depend on how the scene was cut. What lies beyond `outer` only closes the period.
+    that a tile's result does not depend on how the scene was cut. What lies beyond `outer` only closes the period: half
+    of it continues the end, half precedes the beginning.
     """
 
     outer: Window
@@ -38,9 +39,12 @@ class Frame:
         """Where each row (column) of the frame at `ratio` comes from, in an array of `available` rows from the origin
         of the outer window."""
         start = (self.outer.y0, self.outer.x0)[axis] // ratio
+        count, inside = self.shape[axis] // ratio, self.outer.shape[axis]
+        position = np.arange(count)
+        position[round((inside + self.shape[axis]) / 2 / ratio) :] -= count
         size = -(-self.scene[axis] // ratio)
         double = max(round(2 * self.scene[axis] / ratio), size)  # a last pixel that reaches beyond is not repeated
-        mirrored = (start + np.arange(self.shape[axis] // ratio)) % double
+        mirrored = (start + position) % double
         mirrored = np.where(mirrored < size, mirrored, double - 1 - mirrored)
         low, high = max(start, 0), min(start + available, size)
         return _mirror(mirrored, low, high) - start
