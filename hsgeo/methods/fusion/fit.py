@@ -14,8 +14,9 @@ from hsgeo.methods.base import FusionInputs
 from hsgeo.methods.fusion.frame import Frame, round_up
 from hsgeo.methods.fusion.model import SubspaceModel
 from hsgeo.methods.fusion.prior import coarser_detail, local_energy, positive
-from hsgeo.methods.fusion.solver import ClosedForm, Evidence, mix
+from hsgeo.methods.fusion.solver import mix
 from hsgeo.methods.fusion.streaming import dead_bands, model_bands, spectral_statistics
+from hsgeo.methods.fusion.variance import mean_covariance
 from hsgeo.observation.estimate import estimate_observation
 from hsgeo.observation.fine_noise import noise_levels
 from hsgeo.unmixing.subspace import Subspace, subspace
@@ -90,7 +91,7 @@ def fit_prior(model: SubspaceModel, patches: Sequence[Any]) -> None:
     An EM step adds the posterior covariance to the second moment of the posterior mean (Dempster, Laird & Rubin 1977,
     doi:10.1111/j.2517-6161.1977.tb01600.x): without it what the MSI hardly sees would be lost step by step.
     """
-    p, rng = model.basis.shape[1], np.random.default_rng(0)
+    p = model.basis.shape[1]
     cases = [PatchCase(model, patch) for patch in patches]
     moment, count = np.zeros((p, p)), 0
     for case in cases:
@@ -106,24 +107,12 @@ def fit_prior(model: SubspaceModel, patches: Sequence[Any]) -> None:
             solver = model.operators(case.frame.shape).solver
             detail = mix(solver.basis, case.base(model)[case.inside]).double().numpy()
             moment += np.einsum("phw,qhw->pq", detail, detail, optimize=True)
-            moment += detail[0].size * mean_covariance(solver, rng)
             count += detail[0].size
-        model.covariance = positive(moment / count, FLOOR)
+        left = mean_covariance(model.sensors, model.covariance, model.spectrum)
+        model.covariance = positive(moment / count + left, FLOOR)
         model.forget()
     energies = [local_energy(case.base(model)).double()[case.inside[1:]] for case in cases]
     model.energy = float(sum(e.sum() for e in energies) / sum(e.numel() for e in energies))
-
-
-def mean_covariance(solver: ClosedForm, rng: np.random.Generator) -> np.ndarray:
-    """The posterior covariance (p, p) of the field at a pixel, the mean over the phases of the sensors' grids.
-
-    Estimated by a random probe (Hutchinson 1990, doi:10.1080/03610919008812866), over as many pixels as the domain has.
-    """
-    probe = solver.tensor(rng.choice([-1.0, 1.0], (len(solver.basis), *solver.shape)))
-    found = solver.field(solver.solve(Evidence(torch.fft.rfft2(probe), {})))
-    moment = torch.einsum("phw,qhw->pq", found.double(), probe.double()).cpu().numpy() / probe[0].numel()
-    basis = solver.basis.double().cpu().numpy()
-    return basis @ ((moment + moment.T) / 2) @ basis.T
 
 
 def _shrunk(moment: np.ndarray, count: int, model: SubspaceModel) -> np.ndarray:
