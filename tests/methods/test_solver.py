@@ -8,8 +8,8 @@ import torch
 
 from hsgeo.methods.fusion.cg import complete
 from hsgeo.methods.fusion.prior import FallingSpectrum
-from hsgeo.methods.fusion.solver import ClosedForm, Sensor
-from hsgeo.methods.fusion.variance import posterior_covariance
+from hsgeo.methods.fusion.solver import ClosedForm, Sensor, mix
+from hsgeo.methods.fusion.variance import mean_covariance, posterior_covariance
 from hsgeo.observation.psf import Psf
 
 SPECTRUM = FallingSpectrum(0.1)
@@ -133,6 +133,45 @@ def test_posterior_variance_equals_the_dense_one(name: str, alone: bool) -> None
             np.testing.assert_allclose(got[i, j], dense[:, i, j, :, i, j], atol=1e-11)
             last = height - solver.period + i, width - solver.period + j
             np.testing.assert_allclose(got[i, j], dense[:, *last][..., *last], atol=1e-11)
+
+
+@pytest.mark.parametrize("name", ["HSI and MSI", "MSI at 10 and 20 m"])
+def test_mean_covariance_is_the_mean_over_phases_in_any_basis(name: str) -> None:
+    rng = np.random.default_rng(0)
+    sensors = build(name)[0].sensors
+    a = rng.standard_normal((3, 3))
+    covariance = a @ a.T + 0.1 * np.eye(3)
+    found = mean_covariance(sensors, covariance, SPECTRUM)
+    ratio = sensors[-1].ratio * (2 if len(sensors) > 2 else 1)
+    exact = posterior_covariance(ClosedForm((12 * ratio, 12 * ratio), sensors, covariance, SPECTRUM)).mean((0, 1))
+    assert np.linalg.norm(found - exact) < 0.05 * np.linalg.norm(exact)
+    turn = rng.standard_normal((3, 3))
+    turned = [Sensor(s.ratio, s.matrix @ np.linalg.inv(turn), s.psf) for s in sensors]
+    again = mean_covariance(turned, turn @ covariance @ turn.T, SPECTRUM)
+    np.testing.assert_allclose(again, turn @ found @ turn.T, rtol=1e-3, atol=1e-3 * np.abs(again).max())
+
+
+def test_posterior_mean_and_covariance_add_up_to_the_prior() -> None:
+    """The EM step stays where it is when the covariance is the true one."""
+    rng = np.random.default_rng(0)
+    sensors = [Sensor(1, np.array([[1.0, 0.5, 0.0]])), Sensor(4, np.eye(3), Psf(4, 4))]
+    a = rng.standard_normal((3, 3))
+    covariance = a @ a.T + 0.1 * np.eye(3)
+    solver = ClosedForm((96, 96), sensors, covariance, SPECTRUM, dtype=torch.float64)
+    f = np.fft.fftfreq(96)
+    shape = np.sqrt(SPECTRUM(f[:, None], f[None]))
+    moment = np.zeros((3, 3))
+    for _ in range(8):
+        white = np.linalg.cholesky(covariance) @ rng.standard_normal((3, 96 * 96))
+        field = np.fft.ifft2(np.fft.fft2(white.reshape(3, 96, 96)) * shape).real
+        rows, columns = (sensors[1].psf.matrix(96, 4, "circular", axis) for axis in (0, 1))
+        seen = [np.tensordot(sensors[0].matrix, field, 1), rows @ field @ columns.T]
+        data = [torch.as_tensor(x + rng.standard_normal(x.shape)) for x in seen]
+        mean = mix(solver.basis, solver.field(solver.solve(solver.take(data)))).numpy()
+        moment += np.einsum("phw,qhw->pq", mean, mean) / 96**2 / 8
+    found = moment + mean_covariance(sensors, covariance, SPECTRUM)
+    assert np.linalg.norm(moment - covariance) > 0.3 * np.linalg.norm(covariance)
+    assert np.linalg.norm(found - covariance) < 0.05 * np.linalg.norm(covariance)
 
 
 @pytest.mark.parametrize("alone", [False, True])
