@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch.nn.functional import pad
 
-from hsgeo.methods.fusion.calibration import ENOUGH, FEW, LIMITS, USUAL, one_scale_down, reduced
+from hsgeo.methods.fusion.calibration import ENOUGH, FEW, LIMITS, one_scale_down, reduced
 from hsgeo.methods.fusion.fit import PatchCase
 from hsgeo.methods.fusion.model import SubspaceModel
 from hsgeo.methods.fusion.sampling import context, sample
@@ -30,6 +30,9 @@ CAUTION = 0.8
 
 #: part of a prediction that is believed where nothing can be measured: three quarters of what a true one brings
 UNMEASURED = 0.5
+
+#: factor of the samples' spread where nothing can be measured: by eye, near that of one real scene (1.8)
+USUAL = 1.6
 
 #: HSI pixels that are enough for the spread of samples, each of which costs many passes of the network
 SAMPLED = ENOUGH // 4

@@ -30,8 +30,8 @@ NEAR = 2
 #: smallest and largest factor of a standard deviation
 LIMITS = (0.5, 5.0)
 
-#: what is taken where the scene is too small to measure: by eye, between the raw ratios of real scenes (1.4 to 2.3)
-USUAL = 1.6
+#: what is taken where the scene is too small to measure: by eye, between those of five real scenes (0.7 to 1.4)
+USUAL = 1.3
 
 
 def calibrate(model: SubspaceModel, patches: Sequence[Any], seed: int = 0) -> None:

@@ -1,7 +1,8 @@
 """The posterior variance of the model, exactly: it repeats with the period of the sensors' grids.
 
-Exact means under the model. Real errors are larger by a factor of 1.2 to 3 (nothing tells the covariance of what the
-MSI does not see but an estimate, and spectra are not Gaussian); `hsgeo.methods.fusion.calibration` measures it.
+Exact means under the model. The standard deviation of real errors is 0.7 to 1.4 times as large (nothing tells the
+covariance of what the MSI does not see but an estimate, and spectra are not Gaussian);
+`hsgeo.methods.fusion.calibration` measures it.
 """
 
 from __future__ import annotations
