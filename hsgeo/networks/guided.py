@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
+from hsgeo.networks.layers import gelu
 from hsgeo.networks.streams import TwoStreams
 
 
@@ -24,7 +24,7 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(N, C, H, W) -> (N, C, H, W)."""
-        return x + self.second(F.gelu(self.first(x)))
+        return x + self.second(gelu(self.first(x)))
 
 
 class GuidedNet(TwoStreams):

@@ -1,4 +1,4 @@
-"""Small parts of the networks: the gated feed-forward layer and the embedding of a noise level."""
+"""Small parts of the networks: GELU, the gated feed-forward layer and the embedding of a noise level."""
 
 from __future__ import annotations
 
@@ -8,6 +8,19 @@ from torch.nn import functional as F
 
 #: gamma in [0, 1] times this is what the sines see (Chen et al. 2020, WaveGrad, arXiv:2009.00713)
 LEVEL_SCALE = 5000.0
+
+
+#: below this GELU is 0 within 1e-14
+LOWEST = -8.0
+
+
+def gelu(x: torch.Tensor) -> torch.Tensor:
+    """GELU, whose slope is taken as 0 below `LOWEST`.
+
+    Not far below, exp(-x^2 / 2) is a denormal number, with which CPUs are so slow that a step of training took three
+    times as long once some units had gone there.
+    """
+    return F.gelu(x.clamp(min=LOWEST))
 
 
 class GatedFeedForward(nn.Module):
@@ -23,7 +36,7 @@ class GatedFeedForward(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(N, H, W, C) -> (N, H, W, C)."""
         gate, value = self.depth(self.point(x.permute(0, 3, 1, 2))).chunk(2, 1)
-        return self.out(F.gelu(gate) * value).permute(0, 2, 3, 1)
+        return self.out(gelu(gate) * value).permute(0, 2, 3, 1)
 
 
 def noise_embedding(gamma: torch.Tensor, width: int, scale: float = LEVEL_SCALE) -> torch.Tensor:
