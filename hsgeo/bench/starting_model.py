@@ -39,6 +39,9 @@ def main(
     output: Annotated[str, typer.Option("-o", "--output")],
     steps: Annotated[int, typer.Option("--steps")] = 14000,
     variants: Annotated[int, typer.Option("--variants")] = 12,
+    start: Annotated[
+        str, typer.Option("--start", help="A model to go on from, package (the present one) or none.")
+    ] = "none",
     minutes: Annotated[float | None, typer.Option("--minutes")] = None,
     resume: Annotated[bool, typer.Option("--resume")] = False,
 ) -> None:
@@ -56,7 +59,7 @@ def main(
             reference=True,
             ratio=RATIOS,
             msi_sensors=MSI_SENSORS,
-            start=None,
+            start=None if start == "none" else start,
             params=params,
             minutes=minutes,
             resume=resume,
