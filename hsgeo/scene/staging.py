@@ -250,7 +250,7 @@ def _hidden(path: Path) -> list[Path]:
 
 def _remove(folder: Path) -> None:
     """Remove a folder in which threads of a failed write may still be at work."""
-    for pause in (0, 0.05, 0.2, 0.5, 1, 2):
+    for pause in (0, 0.05, 0.2, 0.5, 1, 2, 4, 8):
         time.sleep(pause)
         shutil.rmtree(folder, ignore_errors=True)
         if not folder.exists():
