@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from torch.nn import functional as F
 from hsgeo.networks.layers import noise_embedding
 
 
-class TwoStreams(nn.Module):
+class TwoStreams(nn.Module, ABC):
     """Predicts the clean signal from a noisy one, its noise level and a guide; a subclass has the layers.
 
     Several signals may share one guide (`item`): the SR stream is then run once for all of them, and not again for
@@ -46,13 +47,13 @@ class TwoStreams(nn.Module):
         nn.init.zeros_(out.weight)
         nn.init.zeros_(out.bias)  # type: ignore[arg-type]
 
+    @abstractmethod
     def guided(self, x: torch.Tensor) -> list[torch.Tensor]:
         """The SR stream's features, one for each layer of the other: from (N, width, h, w)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def denoised(self, x: torch.Tensor, level: torch.Tensor, found: list[Any]) -> torch.Tensor:
         """The denoising stream: (M, width, h, w), embedded level (M, width) and features -> (M, width, h, w)."""
-        raise NotImplementedError
 
     def features(self, guide: torch.Tensor) -> list[torch.Tensor]:
         """What the denoising stream takes from the guide (N, guide, H, W)."""

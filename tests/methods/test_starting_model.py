@@ -29,7 +29,7 @@ def test_it_betters_the_fast_fusion_of_another_land():
     for method in ("subspace", "hsr-diff"):
         result = FusionJob(pair.hsi, pair.msi, FusionOptions(method)).scene().compute(scheduler="synchronous")
         found[method] = compare(result, pair.truth, 3).values
-    assert found["hsr-diff"]["psnr"] > found["subspace"]["psnr"]
+    assert found["hsr-diff"]["psnr"] > found["subspace"]["psnr"] + 0.1
     assert found["hsr-diff"]["sam"] < found["subspace"]["sam"]
 
 
