@@ -38,7 +38,7 @@ def test_the_calibrated_variance_is_nearer_to_the_errors():
 
 
 def test_where_the_hsi_is_alone_the_errors_are_measured_apart():
-    """A response that is a band and a quarter off makes errors where both images are used, and none where the HSI is alone."""
+    """A response a band and a quarter off makes errors where both images are used, and none where the HSI is alone."""
     c = make_case(shape=(32, 32), ratio=4)
     near, far = (np.roll(c.response, k, axis=1) for k in (1, 2))
     off = c.inputs(response=0.75 * near + 0.25 * far)
