@@ -70,8 +70,7 @@ def train(
     params : mapping, optional
         Of `hsgeo.methods.fusion.settings.TrainingParams`.
     minutes : float, optional
-        Time for the steps: as many are planned as a measured pace allows, and it stops there, with the best weights so
-        far, if they take longer.
+        Time for the steps: as many are planned as a measured pace allows, fewer if they turn out to take longer.
     resume : bool
         Go on with an interrupted training of the same inputs.
     said : callable, optional
@@ -162,7 +161,7 @@ def train(
     begin = time.perf_counter()
     with progress.stage("train", total=steps) as stage:
         stage.skip(training.step)
-        weights = training.run(lambda: time.perf_counter() - begin > limit, stage)
+        weights = training.run(lambda: begin + limit - time.perf_counter(), stage)
     gain = max(e[GAIN] for e in training.log)
     report = {
         **{name: str(path) for name, path in files.items()},

@@ -372,14 +372,26 @@ def test_taken_up_it_ends_where_an_uninterrupted_one_does(store: ExampleStore, t
 
 def test_stopped_it_keeps_its_best(store: ExampleStore, tmp_path: Path) -> None:
     one = Training(store, QUICK, tmp_path)
-    calls: list[int] = []
-    one.run(stop=lambda: len(calls) == 4 or calls.append(1))
+    one.run(lambda: 0.0 if one.step == 5 else math.inf)
     assert one.step == 5 and [e["step"] for e in one.log] == [0, 3, 5]
     two = Training(store, QUICK, tmp_path)
     assert two.take_up() and two.step == 5
     three = Training(store, QUICK, tmp_path)
-    three.run(stop=lambda: three.step == 3)
+    three.run(lambda: 0.0 if three.step == 3 else math.inf)
     assert [e["step"] for e in three.log] == [0, 3]  # a validation is not made twice
+
+
+def test_the_schedule_is_cut_to_the_time_that_is_left(store: ExampleStore, tmp_path: Path, monkeypatch) -> None:
+    """A step takes a second, twice what was planned for: half the steps, and the rate still falls to its end."""
+    one, rates = Training(store, with_(steps=60, checks=20), tmp_path), []
+    monkeypatch.setattr(training.time, "perf_counter", lambda: 100.0 + one.step)
+    learn = one._learn
+    one._learn = lambda batch: (learn(batch), rates.append(one.optimiser.param_groups[0]["lr"] / (one.step + 1)))  # type: ignore
+    one.run(lambda: 30.0 - one.step)
+    assert one.step == 30 and one.settings.steps == one.weights.settings.steps == 30
+    assert rates[-1] < 0.01 * rates[0]
+    again = Training(store, with_(steps=60, checks=20), tmp_path)
+    assert again.take_up() and again.settings.steps == 30
 
 
 def test_a_shortened_one_is_taken_up_with_its_own_schedule(store: ExampleStore, tmp_path: Path) -> None:

@@ -141,31 +141,41 @@ class Training:
         self.log: list[dict[str, Any]] = []
         self._recent: list[float] = []
 
-    def run(self, stop: Callable[[], bool] = lambda: False, progress: Any = None) -> Weights:
-        """Train to the end, to the early stop, or until `stop`; the best weights by the held-back strip."""
-        s, began = self.settings, time.perf_counter() - self.seconds
-        loader = DataLoader(
-            Patches(self.store, s, self.seed), batch_size=None, sampler=range(self.step, s.steps), num_workers=0
-        )
-        every = max(1, s.steps // s.checks)
+    def run(self, left: Callable[[], float] = lambda: math.inf, progress: Any = None) -> Weights:
+        """Train to the end, to the early stop, or until no time is left; the best weights by the held-back strip.
+
+        `left` says how many seconds there are. Where they are too few for the steps planned, the schedule is cut at the
+        next validation, so that the learning rate always falls to its end.
+        """
+        s, begun, first = self.settings, time.perf_counter(), self.step
+        began, every = begun - self.seconds, max(1, s.steps // s.checks)
         if self.step == 0:
             self._check(began)
-        for batch in loader if self._since_best() < s.patience else ():
-            self._learn([part.to(self.device) for part in batch])
-            self.step += 1
-            if progress is not None:
-                progress.advance()
-            if self.step % every == 0 or self.step == s.steps:
-                self._check(began)
-                self.keep()
-                if self._since_best() >= s.patience:
+        while self.step < self.settings.steps and self._since_best() < s.patience:
+            for batch in self._loader(every):
+                self._learn([part.to(self.device) for part in batch])
+                self.step += 1
+                if progress is not None:
+                    progress.advance()
+                if left() <= 0:
                     break
-            if stop():
-                if self.log[-1]["step"] < self.step:
-                    self._check(began)
-                    self.keep()
-                break
+            self._check(began)
+            seconds = left()
+            if math.isfinite(seconds):
+                pace = (time.perf_counter() - begun) / (self.step - first)
+                self.shorten(self.step + max(0, int(seconds / pace)))
+            self.keep()
         return self.result()
+
+    def _loader(self, every: int) -> DataLoader[tuple[Any, ...]]:
+        """The batches from here to the next validation."""
+        end = min(self.step - self.step % every + every, self.settings.steps)
+        return DataLoader(
+            Patches(self.store, self.settings, self.seed),
+            batch_size=None,
+            sampler=range(self.step, end),
+            num_workers=0,
+        )
 
     def result(self) -> Weights:
         """The best weights so far."""
@@ -191,7 +201,7 @@ class Training:
         return float(np.mean(seconds))
 
     def shorten(self, steps: int) -> None:
-        """Make the whole schedule, rate and sizes of patches, one of fewer steps; for before the first."""
+        """Make the whole schedule, rate and sizes of patches, one of fewer steps."""
         self.settings = self.settings.model_copy(update={"steps": max(1, min(steps, self.settings.steps))})
         self.weights = replace(self.weights, settings=self.settings)
 
