@@ -93,6 +93,7 @@ def test_it_is_found_by_name() -> None:
         (4, 32, True, {}),
         (3, 30, False, {"consistency": True}),
         (3, 36, False, {"steps": 2}),
+        (4, 28, False, {"ensemble": True}),
     ],
 )
 def test_tiles_equal_the_whole(tmp_path: Path, ratio: int, tile: int, gap: bool, params: dict) -> None:
@@ -331,6 +332,8 @@ def test_what_cannot_be_done_is_refused_before_the_fit(tmp_path: Path, monkeypat
         fitted(c, replace(wild(), about={"ratios": [5, 8]}), tmp_path)
     with pytest.raises(ParameterError, match=r"steps is 101; .* 1 to 100"):
         fitted(c, wild(), tmp_path, steps=101)
+    with pytest.raises(ParameterError, match="ensemble is for one step, and 3 are asked for"):
+        fitted(c, wild(), tmp_path, steps=3, ensemble=True)
     with pytest.raises(ModelError, match="no such model"):
         HsrDiffFusion().fit(c.inputs(), HsrDiffParams(model=str(tmp_path / "none.safetensors")))
     flat = Case(

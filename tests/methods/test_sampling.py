@@ -38,9 +38,9 @@ def seen(window: Window, signals: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
     return part[: signals * 3].unflatten(0, (signals, 3)), part[signals * 3 :]
 
 
-def sampled(w: Weights, core: Window, steps: int, seed: int = 5, more: int = 0) -> torch.Tensor:
+def sampled(w: Weights, core: Window, steps: int, seed: int = 5, more: int = 0, ensemble: bool = False) -> torch.Tensor:
     outer = core.grow(context(w, steps) + more)
-    return sample(w, *seen(outer), outer, core, steps, seed)
+    return sample(w, *seen(outer), outer, core, steps, seed, ensemble=ensemble)
 
 
 @pytest.mark.parametrize(
@@ -76,20 +76,20 @@ def test_context_is_the_reach_in_whole_squares() -> None:
     assert context(wide, 2) == context(wide, 1) == 86  # regression may be asked for as well
 
 
-@pytest.mark.parametrize("steps", [1, 2])
+@pytest.mark.parametrize(("steps", "ensemble"), [(1, False), (2, False), (1, True)])
 @pytest.mark.parametrize(("network", "sampler"), [(GUIDED, "ddim"), (GUIDED, "ancestral"), (CDFORMER, "ancestral")])
-def test_a_sample_does_not_depend_on_the_cut(network: NetworkParams, sampler: str, steps: int) -> None:
+def test_a_sample_does_not_depend_on_the_cut(network: NetworkParams, sampler: str, steps: int, ensemble: bool) -> None:
     w = made(network, sampler=sampler)
     core = Window(0, 50, -20, 60)
-    whole = sampled(w, core, steps)
+    whole = sampled(w, core, steps, ensemble=ensemble)
     assert whole.std() > 0.1
     for part in (Window(0, 20, -20, 10), Window(20, 50, 10, 60), Window(16, 22, 40, 60)):
-        tile = sampled(w, part, steps)
+        tile = sampled(w, part, steps, ensemble=ensemble)
         rows, columns = part.within(core).slices
         assert (tile - whole[:, :, rows, columns]).abs().max() < 2e-5 * whole.abs().max()
-    more = sampled(w, core, steps, more=2 * w.settings.network.fold)
+    more = sampled(w, core, steps, more=2 * w.settings.network.fold, ensemble=ensemble)
     assert (more - whole).abs().max() < 2e-5 * whole.abs().max()
-    assert (sampled(w, core, steps, seed=6) - whole).abs().max() > 1e-4 * whole.abs().max()
+    assert (sampled(w, core, steps, seed=6, ensemble=ensemble) - whole).abs().max() > 1e-4 * whole.abs().max()
 
 
 @pytest.mark.parametrize("network", [GUIDED, CDFORMER])
@@ -99,6 +99,37 @@ def test_few_signals_at_once_give_the_same(network: NetworkParams, monkeypatch) 
     whole = sampled(w, core, 2)
     monkeypatch.setattr(sampling, "AT_ONCE", 1)
     torch.testing.assert_close(sampled(w, core, 2), whole, rtol=0, atol=1e-5)
+
+
+def test_an_ensemble_is_the_mean_of_all_eight_ways() -> None:
+    w, core = made(), Window(6, 39, 2, 33)
+    outer = core.grow(context(w, 1))
+    own, guide = (x.numpy() for x in seen(outer))
+    noise = noise_field(5, 0, 3, outer.y0, outer.y1, outer.x0, outer.x1)[:, None]
+    gamma = float(w.settings.process.schedule().gamma[-1])
+    found = []
+    for symmetry in (lambda x: x, lambda x: x[..., ::-1]):
+        for quarters in range(4):
+            # grown to whole squares below and to the right, as the network does for itself
+            turned = [
+                symmetry(
+                    np.rot90(
+                        np.pad(x, [(0, 0)] * (x.ndim - 2) + [(0, n % 2) for n in x.shape[-2:]], "edge"),
+                        quarters,
+                        (-2, -1),
+                    )
+                )
+                for x in (own, noise, guide)
+            ]
+            o, z, g = (torch.as_tensor(x.copy()) for x in turned)
+            with torch.inference_mode():
+                out = denoised(w.network, o, z, torch.full((3,), gamma), g[None], torch.zeros(3).long()).numpy()
+            found.append(np.rot90(symmetry(out), -quarters, (-2, -1))[..., : outer.shape[0], : outer.shape[1]])
+    rows, columns = core.within(outer).slices
+    mean = np.mean(found, 0)[:, :, rows, columns]
+    result = sampled(w, core, 1, ensemble=True).numpy()
+    np.testing.assert_allclose(result, mean, atol=1e-4 * np.abs(mean).max())
+    assert np.abs(result - sampled(w, core, 1).numpy()).max() > 0.05 * np.abs(mean).max()
 
 
 def test_one_step_is_regression_at_the_noisiest_level() -> None:

@@ -50,9 +50,9 @@ class Low(NamedTuple):
     error: torch.Tensor
     known: torch.Tensor
 
-    def predicted(self, weights: Weights, steps: int, seed: int) -> torch.Tensor:
+    def predicted(self, weights: Weights, steps: int, seed: int, ensemble: bool = False) -> torch.Tensor:
         """A sample of the error (p, H, W), in the units of the space."""
-        z = sample(weights, self.own, self.guide, self.outer, self.window, steps, seed)
+        z = sample(weights, self.own, self.guide, self.outer, self.window, steps, seed, ensemble=ensemble)
         return self.space.residual(z.flatten(0, 1), self.result)
 
 
@@ -75,7 +75,7 @@ def low_patches(model: SubspaceModel, weights: Weights, patches: Sequence[Any], 
 
 
 def fitted_gain(
-    model: SubspaceModel, weights: Weights, patches: Sequence[Any], seed: int = 0
+    model: SubspaceModel, weights: Weights, patches: Sequence[Any], seed: int = 0, ensemble: bool = False
 ) -> tuple[np.ndarray, str]:
     """How much of the prediction to believe: what would have been best one scale down, coefficient by coefficient.
 
@@ -92,7 +92,7 @@ def fitted_gain(
     both, power, count = np.zeros(p), np.zeros(p), 0
     weight = np.ones(1)
     for low in low_patches(model, weights, patches, 1, seed):
-        found = low.predicted(weights, 1, seed)
+        found = low.predicted(weights, 1, seed, ensemble)
         both += (found * low.error)[:, low.known].double().sum(1).numpy()
         power += (found * found)[:, low.known].double().sum(1).numpy()
         count += int(low.known.sum())

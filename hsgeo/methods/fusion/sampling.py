@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch.nn.functional import pad
 
 from hsgeo.diffusion import ancestral, ddim, noise_field
 from hsgeo.methods.fusion.weights import Weights
@@ -17,6 +18,25 @@ PATCH, OVERLAP = 64, 16
 
 #: pixels of all signals that are shown to the network at once
 AT_ONCE = 2**19
+
+
+class Turn(NamedTuple):
+    """An image turned by quarters, then mirrored; its sides are first grown to multiples of `fold`, as networks do."""
+
+    quarters: int = 0
+    mirror: bool = False
+    fold: int = 1
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """(N, C, H, W) -> the same, turned."""
+        down, right = (-n % self.fold for n in x.shape[-2:])
+        x = torch.rot90(pad(x, (0, right, 0, down), "replicate"), self.quarters, (-2, -1))
+        return x.flip(-1) if self.mirror else x
+
+    def back(self, x: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:
+        """Undo it: an image of this shape."""
+        x = torch.rot90(x.flip(-1) if self.mirror else x, -self.quarters, (-2, -1))
+        return x[..., : shape[0], : shape[1]]
 
 
 def denoised(
@@ -76,7 +96,15 @@ def _whole(weights: Weights, steps: int) -> bool:
 
 @torch.inference_mode()
 def sample(
-    weights: Weights, own: torch.Tensor, guide: torch.Tensor, outer: Window, core: Window, steps: int, seed: int
+    weights: Weights,
+    own: torch.Tensor,
+    guide: torch.Tensor,
+    outer: Window,
+    core: Window,
+    steps: int,
+    seed: int,
+    *,
+    ensemble: bool = False,
 ) -> torch.Tensor:
     """One sample of the clean signals.
 
@@ -92,26 +120,31 @@ def sample(
         Of the sampler. One step is regression: the mean of all samples.
     seed : int
         Of the noise, which belongs to the pixels of the scene.
+    ensemble : bool
+        The mean of what the network says of the image turned and mirrored in all eight ways (Lim et al. 2017, EDSR,
+        arXiv:1707.02921, section 3.3); for one step.
 
     Returns
     -------
     tensor (M, k, h, w)
         Over `core`.
     """
-    outputs = weights.channels[2]
+    outputs, fold = weights.channels[2], weights.settings.network.fold
     total = own.new_zeros(len(own), outputs, *core.shape)
+    turns = [Turn(n // 2, bool(n % 2), fold) for n in range(8)] if ensemble else [Turn()]
     for window, weight in patches(weights, outer, core, steps):
         rows, columns = window.within(outer).slices
-        known = guide[None, :, rows, columns]
-        seen = weights.network.features(known)
-        count = max(1, AT_ONCE // (window.shape[0] * window.shape[1]))
         both = window.clip_to(core)
         target, source = both.within(core).slices, both.within(window).slices
-        share = torch.as_tensor(weight[source]).to(total)
-        for first in range(0, len(own), count):
-            part = slice(first, first + count)
-            z = _sampled(weights, own[part, :, rows, columns], known, seen, window, part.start, steps, seed)
-            total[(part, slice(None), *target)] += share * z[(slice(None), slice(None), *source)]
+        share = torch.as_tensor(weight[source]).to(total) / len(turns)
+        count = max(1, AT_ONCE // (window.shape[0] * window.shape[1]))
+        for turn in turns:
+            known = turn(guide[None, :, rows, columns])
+            seen = weights.network.features(known)
+            for first in range(0, len(own), count):
+                part = slice(first, first + count)
+                z = _sampled(weights, own[part, :, rows, columns], known, seen, turn, window, part.start, steps, seed)
+                total[(part, slice(None), *target)] += share * z[(slice(None), slice(None), *source)]
     return total
 
 
@@ -120,14 +153,16 @@ def _sampled(
     own: torch.Tensor,
     guide: torch.Tensor,
     features: Any,
+    turn: Turn,
     window: Window,
     first: int,
     steps: int,
     seed: int,
 ) -> torch.Tensor:
+    """Over a window: by the guide and its features, turned, and what is known of each signal, as it lies."""
     process, plain, outputs = weights.settings.process, weights.settings.plain, weights.channels[2]
     item = torch.zeros(len(own), dtype=torch.long, device=own.device)
-    shape = (len(own), outputs, *window.shape)
+    shape, turned = (len(own), outputs, *window.shape), turn(own)
 
     def noise(step: int) -> torch.Tensor:
         drawn = noise_field(seed, step, (first + len(own)) * outputs, window.y0, window.y1, window.x0, window.x1)
@@ -135,7 +170,8 @@ def _sampled(
 
     def predict(z: torch.Tensor, gamma: float) -> torch.Tensor:
         level = own.new_full((len(own),), gamma)
-        return denoised(weights.network, own, z, level, guide, item, plain=plain, features=features)
+        found = denoised(weights.network, turned, turn(z), level, guide, item, plain=plain, features=features)
+        return turn.back(found, window.shape)
 
     levels = process.schedule().levels(steps).tolist()
     return ddim(predict, noise, levels) if process.sampler == "ddim" else ancestral(predict, noise, levels, "upper")
