@@ -169,11 +169,19 @@ def _coverage(folder: str, scene: str | None, model: str | None, json: bool) -> 
     }
     rows = []
     if not json:
-        typer.echo(f"{'scene':<15}{'method':<22}{'inside 90 %':>12}{'error / std':>13}")
+        typer.echo(f"{'':<37}{'interval of the scene':>25}{'with the noise of the truth':>30}")
+        typer.echo(
+            f"{'scene':<15}{'method':<22}"
+            + f"{'inside 90 %':>12}{'error / std':>13}"
+            + f"{'inside 90 %':>17}{'error / std':>13}"
+        )
     for r in coverage(folder, methods, scene):
         rows.append(r)
         if not json:
-            typer.echo(f"{r['scene']:<15}{r['row']:<22}{r['inside']:>12.3f}{r['ratio']:>13.2f}")
+            typer.echo(
+                f"{r['scene']:<15}{r['row']:<22}{r['inside']:>12.3f}{r['ratio']:>13.2f}"
+                f"{r['noisy_inside']:>17.3f}{r['noisy_ratio']:>13.2f}"
+            )
     if json:
         print_json({"rows": rows})
 

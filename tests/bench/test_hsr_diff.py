@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -104,3 +106,9 @@ def test_coverage_counts_the_truth_inside(made):
     found = covered(made[0], "subspace")
     assert 0.5 < found["inside"] <= 1.0
     assert 0.2 < found["ratio"] < 3
+    # noise that only the truth has is told apart from what the interval is for
+    case = made[0]
+    noise = 0.05 * np.random.default_rng(0).standard_normal(case.reference.shape)
+    noisy = covered(replace(case, reference=case.reference + noise), "subspace")
+    assert noisy["inside"] < found["inside"] - 0.3 and noisy["noisy_inside"] == pytest.approx(0.9, abs=0.06)
+    assert noisy["noisy_ratio"] == pytest.approx(1, abs=0.25) and noisy["ratio"] > 2

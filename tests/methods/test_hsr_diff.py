@@ -6,6 +6,7 @@ import pickle
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,11 +16,12 @@ from hsgeo.diffusion import noise_field
 from hsgeo.errors import GridError, ModelError, ParameterError
 from hsgeo.methods.base import TileResult, get_method, method_names, read_tile
 from hsgeo.methods.fusion import belief, training
-from hsgeo.methods.fusion.belief import CAUTION, SHRINK, fitted_gain, low_patches
+from hsgeo.methods.fusion.belief import CAUTION, SHRINK, USUAL, blocks, fitted_gain, low_patches
 from hsgeo.methods.fusion.coordinates import GUIDE, OWN, Coordinates
 from hsgeo.methods.fusion.examples import ExampleStore, examples_from_pair
 from hsgeo.methods.fusion.hsr_diff import HsrDiffFusion, HsrDiffModel, HsrDiffParams
 from hsgeo.methods.fusion.model import SubspaceModel
+from hsgeo.methods.fusion.sampling import OVERLAP, PATCH, patches
 from hsgeo.methods.fusion.settings import NetworkParams, ProcessParams, TrainingParams
 from hsgeo.methods.fusion.subspace import SubspaceFusion, SubspaceParams
 from hsgeo.methods.fusion.training import Training
@@ -299,12 +301,41 @@ def test_samples_give_the_uncertainty(tmp_path: Path) -> None:
     for seed in range(3):
         one = replace(model, samples=1, has_variance=False, seed=seed)
         singles.append(one.apply(*tile, outer, core).values)
-    direct = model.spread**2 * np.stack(singles).var(0, ddof=1) + model.base.lost[:, None, None]
+    assert model.spread is not None and np.ptp(model.spread) > 0.01
+    direct = model.spread[:, None, None] ** 2 * np.stack(singles).var(0, ddof=1) + model.base.lost[:, None, None]
     np.testing.assert_allclose(result.variance[:, ~gap], direct[:, ~gap], rtol=2e-3, atol=1e-9)
     # the value is their mean as regression has it, in one pass
     regression = replace(model, samples=1, steps=1, has_variance=False).apply(*tile, outer, core).values
     np.testing.assert_allclose(result.values, regression, atol=1e-4 * span(regression))
     assert "3 samples" in model.report()["uncertainty"] and model.report()["samples"] == 3
+
+
+def test_the_samples_mean_variance_is_what_was_measured_for_the_fast_fusion(tmp_path: Path) -> None:
+    """Band by band, over the windows that were looked at: here the whole of a scene that is small."""
+    c = make_case(shape=(14, 15), ratio=4)
+    model = fitted(c, wild(), tmp_path, uncertainty=True, samples=4, steps=2)
+    ours, plain = (whole(m, c.pair, model.halo).variance for m in (model, model.base))
+    assert ours is not None and plain is not None
+    np.testing.assert_allclose(ours.mean((1, 2)), plain.mean((1, 2)), rtol=0.1)
+    assert np.abs(ours - plain).max() > 0.3 * plain.max()
+    assert model.report()["uncertainty"].endswith(model.base.report()["uncertainty"])
+
+
+def test_samples_of_a_pair_too_small_to_be_measured(tmp_path: Path) -> None:
+    c = make_case(shape=(2, 2), ratio=4)
+    model = fitted(c, wild(), tmp_path, uncertainty=True, samples=2, steps=2)
+    assert (model.spread == USUAL).all() and "too few" in model.report()["uncertainty"]
+
+
+def test_blocks_are_what_one_window_of_the_sampler_shows_alone() -> None:
+    (small,) = blocks(SimpleNamespace(hsi=np.zeros((1, 9, 15))), 4)
+    assert small == Window(0, 36, 0, 60)
+    for ratio, counts in ((4, (2, 1)), (5, (2, 1))):
+        found = blocks(SimpleNamespace(hsi=np.zeros((1, 30, 16))), ratio)
+        assert len(found) == np.prod(counts) and found[1].y0 - found[0].y0 == PATCH - OVERLAP
+        for block in found:
+            near = [w for w, _ in patches(wild(), block.grow(PATCH), block, 2)]
+            assert len(near) == 1
 
 
 def test_one_sample_keeps_the_uncertainty_of_the_fast_fusion(tmp_path: Path) -> None:

@@ -7,16 +7,17 @@ Both images are degraded by their ratio and fused as the originals were (the pro
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch.nn.functional import pad
 
-from hsgeo.methods.fusion.calibration import ENOUGH, FEW, LIMITS, one_scale_down, reduced
+from hsgeo.methods.fusion.calibration import FEW, one_scale_down, reduced
 from hsgeo.methods.fusion.fit import PatchCase
 from hsgeo.methods.fusion.model import SubspaceModel
-from hsgeo.methods.fusion.sampling import context, sample
+from hsgeo.methods.fusion.sampling import OVERLAP, PATCH, context, sample
 from hsgeo.methods.fusion.spaces import Space, repeated, space_of
 from hsgeo.methods.fusion.weights import Weights
 from hsgeo.scene.window import Window
@@ -31,11 +32,11 @@ CAUTION = 0.8
 #: part of a prediction that is believed where nothing can be measured: three quarters of what a true one brings
 UNMEASURED = 0.5
 
-#: factor of the samples' spread where nothing can be measured: by eye, near that of one real scene (1.8)
-USUAL = 1.6
+#: factor of the samples' standard deviation where nothing can be measured: by eye, near those of real scenes
+USUAL = 2.0
 
-#: HSI pixels that are enough for the spread of samples, each of which costs many passes of the network
-SAMPLED = ENOUGH // 4
+#: windows of the sampler in which the samples' spread is looked at, each of which costs many passes of the network
+BLOCKS = 4
 
 
 class Low(NamedTuple):
@@ -108,41 +109,63 @@ def fitted_gain(
 
 
 def fitted_spread(
-    model: SubspaceModel,
-    weights: Weights,
-    patches: Sequence[Any],
-    gain: np.ndarray,
-    steps: int,
-    samples: int,
-    seed: int = 0,
-) -> tuple[float, str]:
-    """Factor by which the samples' standard deviation becomes that of the errors one scale down.
+    model: SubspaceModel, space: Space, weights: Weights, patches: Sequence[Any], steps: int, samples: int, seed: int
+) -> tuple[np.ndarray, str]:
+    """Factor of the samples' standard deviation, band by band, that makes their mean variance the fast fusion's.
 
-    Drawn to the usual one where pixels are few.
+    The samples tell where errors are larger and where smaller; how large they are is measured for the fast fusion, one
+    scale down (`hsgeo.methods.fusion.calibration`), by more pixels than could be sampled there, and at another scale
+    samples differ by another amount.
 
     Returns
     -------
-    float
+    array (B,)
+        Of the model's bands.
     str
         How it was found.
     """
-    errors = spread = 0.0
-    count = 0
-    for low in low_patches(model, weights, patches, steps, seed):
-        if count >= SAMPLED:
-            break
-        believed = low.predicted(weights, 1, seed) * torch.as_tensor(gain).to(low.error)[:, None, None]
-        drawn = [low.space.correction(low.predicted(weights, steps, seed + n)) for n in range(samples)]
-        errors += float(low.space.correction(low.error - believed)[:, low.known].double().square().sum())
-        spread += float(torch.stack(drawn).var(0)[:, low.known].double().sum())
-        count += int(low.known.sum())
-    if not count:
-        return USUAL, f"{USUAL:g} taken (too few pixels to measure one scale down)"
-    errors = max(errors - count * len(model.mean), 0.0)  # the HSI's own noise is white of variance 1
-    share = count / (count + SHRINK)
-    measured = float(np.clip(np.sqrt(errors / max(spread, 1e-12)), *LIMITS))
-    factor = measured**share * USUAL ** (1 - share)
-    return factor, f"{factor:.2f}, measured on {count} HSI pixels one scale down"
+    assert model.table is not None
+    rng, bands = np.random.default_rng(seed), len(model.basis)
+    places = [(i, block) for i, patch in enumerate(patches) for block in blocks(patch, model.scale)]
+    chosen = sorted(places[k] for k in rng.permutation(len(places))[:BLOCKS])
+    between, expected, count = np.zeros(bands), np.zeros(bands), 0
+    margin = context(weights, steps)
+    for i, group in groupby(chosen, key=lambda place: place[0]):
+        case, patch = PatchCase(model, patches[i]), patches[i]
+        interpolated, detail, levels = case.solution(model)
+        msi = [repeated(x, r) for x, r in zip(patch.msi, model.ratios, strict=True)]
+        images = (*msi, repeated(patch.hsi[model.model_bands], model.scale))
+        known = np.logical_and.reduce([np.isfinite(x).all(0) for x in images])
+        own, guide = padded(*space.inputs(interpolated, detail, msi), margin)
+        outer = Window(0, known.shape[0], 0, known.shape[1]).grow(margin)
+        for _, block in group:
+            inside = known[block.slices]
+            z = (sample(weights, own, guide, outer, block, steps, seed + n) for n in range(samples))
+            result = (interpolated + detail)[(slice(None), *block.slices)]
+            drawn = torch.stack([space.correction(space.residual(one.flatten(0, 1), result)) for one in z])
+            apart = torch.tensordot(drawn, torch.as_tensor(model.basis).to(drawn), ([1], [1])).var(0)
+            flags = np.zeros(block.shape, np.uint8)
+            variance = model.table.over(levels[(slice(None), *block.slices)], (block.y0, block.x0), flags)
+            between += apart.numpy()[inside].sum(0, dtype=float)
+            expected += (variance - model.lost[:, None, None])[:, inside].sum(1, dtype=float)
+            count += int(inside.sum())
+    if count < FEW:
+        return np.full(bands, USUAL), f"{USUAL:g} taken (too few pixels to measure it on)"
+    factor = np.sqrt(np.maximum(expected, 0) / np.maximum(between, 1e-12))
+    return (
+        factor,
+        f"{np.median(factor):.2f} (median), which makes their mean the fast fusion's: {model.estimates['uncertainty']}",
+    )
+
+
+def blocks(patch: Any, scale: int) -> list[Window]:
+    """Where to look at samples of a patch: what a single window of the sampler covers alone, or all of a small one."""
+    sides = (n * scale for n in patch.hsi.shape[1:])
+    rows, columns = (
+        [(y + OVERLAP, y + PATCH - OVERLAP) for y in range(0, n - PATCH + 1, PATCH - OVERLAP)] or [(0, n)]
+        for n in sides
+    )
+    return [Window(*y, *x) for y in rows for x in columns]
 
 
 def padded(own: torch.Tensor, guide: torch.Tensor, margin: int) -> tuple[torch.Tensor, torch.Tensor]:

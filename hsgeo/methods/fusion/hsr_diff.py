@@ -62,7 +62,7 @@ class HsrDiffModel:
     weights : Weights
     gain : array (p,)
         Share of each predicted coefficient that is believed, 0 to 1.
-    spread : float
+    spread : array (B_model,)
         Factor of the samples' standard deviation.
     steps, samples, seed : int
     ensemble, consistency : bool
@@ -73,7 +73,7 @@ class HsrDiffModel:
     space: Space
     weights: Weights
     gain: np.ndarray
-    spread: float = 1.0
+    spread: np.ndarray | None = None
     steps: int = 1
     samples: int = 1
     seed: int = 0
@@ -182,10 +182,11 @@ class HsrDiffModel:
         rows, columns = solved.frame.cut(core)
         out = self.base.variance(solved.weights[:, rows, columns], core, solved.flags)
         if drawn:
+            assert self.spread is not None
             parts, both = torch.stack(list(drawn)), solved.flags == 0
             for row, band in enumerate(self.base.model_bands):
                 between = torch.tensordot(torch.as_tensor(self.base.basis[row]).to(parts), parts, ([0], [1])).var(0)
-                out[band, both] = self.spread**2 * between.cpu().numpy()[both] + self.base.lost[row]
+                out[band, both] = self.spread[row] ** 2 * between.cpu().numpy()[both] + self.base.lost[row]
         return out
 
 
@@ -221,9 +222,9 @@ class HsrDiffFusion(Method):
         if params.gain == "fitted":
             gain, said = fitted_gain(base, weights, found.patches, params.seed, params.ensemble)
         estimates = {"model": weights.name, "gain_of_model": said, "steps": steps, "samples": params.samples}
-        spread = 1.0
+        spread = None
         if several and params.uncertainty:
-            spread, told = fitted_spread(base, weights, found.patches, gain, steps, params.samples, params.seed)
+            spread, told = fitted_spread(base, space, weights, found.patches, steps, params.samples, params.seed)
             estimates["uncertainty"] = f"the standard deviation of {params.samples} samples times {told}"
         return HsrDiffModel(
             base=base,
