@@ -327,7 +327,7 @@ def _from_references(
     from hsgeo.simulation.reduced import GAUSSIAN_MSI, usable_bands
     from hsgeo.tasks.examples import variants
 
-    bands = [usable_bands(load_sensor(name).bands) for name in sensors] or [GAUSSIAN_MSI]
+    bands = [usable_bands(load_sensor(name).bands) for name in sensors] or [list(GAUSSIAN_MSI)]
     yield {
         "ratios": ratios,
         "bands": None,
