@@ -320,7 +320,7 @@ def test_the_result_is_what_was_predicted(case, file, monkeypatch):
     truth = torch.as_tensor((case.truth - model.space.mean[:, None, None]) / model.space.scale, dtype=torch.float32)
     around = torch.nn.functional.pad(truth[None], (8, 8, 8, 8))
 
-    def sample(weights, own, guide, outer, core, steps, seed):
+    def sample(weights, own, guide, outer, core, steps, seed, ensemble):
         return around[:, :, core.y0 + 8 : core.y1 + 8, core.x0 + 8 : core.x1 + 8]
 
     monkeypatch.setattr(hsr_diff, "sample", sample)
@@ -330,8 +330,9 @@ def test_the_result_is_what_was_predicted(case, file, monkeypatch):
     np.testing.assert_allclose(found, expected, atol=2e-5)
 
 
-def test_tiles_agree(case, file):
-    model = fitted(case, file, gain="full", steps=2)
+@pytest.mark.parametrize("params", [{"steps": 2}, {"steps": 1, "ensemble": True}])
+def test_tiles_agree(case, file, params):
+    model = fitted(case, file, gain="full", **params)
     assert model.weights.settings.process.sampler == "ancestral"
     whole, tiled = (fuse_tiles(model, case.pair, tile).values for tile in (None, 20))
     fast = fuse_tiles(model.base, case.pair).values

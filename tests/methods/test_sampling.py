@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 import torch
 
 from hsgeo.diffusion import noise_field
 from hsgeo.methods.fusion import sampling
-from hsgeo.methods.fusion.sampling import OVERLAP, PATCH, context, denoised, patches, sample
+from hsgeo.methods.fusion.sampling import OVERLAP, PATCH, Turn, context, denoised, patches, sample
 from hsgeo.methods.fusion.settings import NetworkParams, ProcessParams, TrainingParams
 from hsgeo.methods.fusion.weights import Weights
 from hsgeo.scene.window import Window
@@ -99,6 +101,16 @@ def test_few_signals_at_once_give_the_same(network: NetworkParams, monkeypatch) 
     whole = sampled(w, core, 2)
     monkeypatch.setattr(sampling, "AT_ONCE", 1)
     torch.testing.assert_close(sampled(w, core, 2), whole, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("channels", [0, 3])
+def test_every_turn_is_undone(channels: int) -> None:
+    x = torch.randn(2, channels, 7, 10)
+    turns = [Turn(quarters, mirror, 4) for quarters in range(4) for mirror in (False, True)]
+    assert [tuple(turn(x).shape[-2:]) for turn in turns[:3]] == [(8, 12), (8, 12), (12, 8)]
+    assert all(torch.equal(turn.back(turn(x), (7, 10)), x) for turn in turns)
+    if channels:
+        assert not any(torch.equal(a(x), b(x)) for a, b in combinations(turns, 2) if a(x).shape == b(x).shape)
 
 
 def test_an_ensemble_is_the_mean_of_all_eight_ways() -> None:

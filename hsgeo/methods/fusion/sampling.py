@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch.nn.functional import pad
 
 from hsgeo.diffusion import ancestral, ddim, noise_field
 from hsgeo.methods.fusion.weights import Weights
@@ -29,8 +28,11 @@ class Turn(NamedTuple):
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """(N, C, H, W) -> the same, turned."""
-        down, right = (-n % self.fold for n in x.shape[-2:])
-        x = torch.rot90(pad(x, (0, right, 0, down), "replicate"), self.quarters, (-2, -1))
+        for axis in (-2, -1):
+            missing = -x.shape[axis] % self.fold
+            if missing:
+                x = torch.cat([x, x.narrow(axis, -1, 1).repeat_interleave(missing, axis)], axis)
+        x = torch.rot90(x, self.quarters, (-2, -1))
         return x.flip(-1) if self.mirror else x
 
     def back(self, x: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:
