@@ -41,7 +41,6 @@ APPLIED: dict[str, dict[str, Any]] = {
     "10 steps": {"steps": 10},
     "25 steps": {"steps": 25},
     "100 steps": {"steps": 100},
-    "10 steps, mean of 8 samples": {"steps": 10, "samples": 8},
     "all of the prediction believed": {"gain": "full"},
     "with data consistency": {"consistency": True},
 }

@@ -39,7 +39,8 @@ def fuse(
     train: Annotated[bool, typer.Option("--train", help="hsr-diff: train the model on this pair first.")] = False,
     steps: Annotated[int | None, typer.Option("--steps", min=1, help="hsr-diff: steps of the sampler.")] = None,
     samples: Annotated[
-        int | None, typer.Option("--samples", min=1, help="hsr-diff: samples whose mean is the result.")
+        int | None,
+        typer.Option("--samples", min=1, help="hsr-diff: samples, whose spread is written beside OUT, as OUT_std."),
     ] = None,
     hsi_sensor: o.HsiSensor = None,
     msi_sensor: o.MsiSensor = None,
@@ -64,6 +65,8 @@ def fuse(
     options = FusionOptions(method, gsd, register, bands, box, hsi_sensor, msi_sensor, hsi_mask, msi_mask)
     params = load_parameters(config, settings or [])
     params |= {k: v for k, v in (("model", model), ("steps", steps), ("samples", samples)) if v is not None}
+    if uncertainty is None and method == "hsr-diff" and int(params.get("samples") or 1) > 1:
+        uncertainty = str(Path(target).with_name(f"{Path(target).stem}_std{Path(target).suffix}"))
     if not dry_run:
         check_target(target, writing)
     if train and method != "hsr-diff":
@@ -129,6 +132,7 @@ def print_report(r: dict[str, Any]) -> None:
     print_rows(
         [
             ("output", f"{r['output']} ({r['driver']}, {r['bytes'] / 1e6:.1f} MB)"),
+            *((name, path) for name, path in r["outputs"].items()),
             ("grid", f"{height} x {width} pixels of {g['gsd'][1]:g}, ratio {g['ratio']}, {g['crs'][:40]}"),
             ("bands", f"{len(r['bands']['kept'])} fused" + (f", {left} from the HSI alone or empty" if left else "")),
             *((f"  {why}", f"bands {ranges(numbers)} not fused") for why, numbers in dropped.items()),

@@ -107,7 +107,11 @@ def print_report(r: dict[str, Any]) -> None:
             ("model", f"{r['output']} ({r['parameters']} parameters)"),
             ("examples", str(r["examples"])),
             ("trained", f"{r['steps']} steps in {r['seconds']:.0f} s"),
-            ("validation", f"PSNR on the held-back strips {r['validation_gain_db']:+.2f} dB over subspace"),
+            (
+                "validation",
+                f"PSNR on {'the held-back strips' if r['held_back'] else 'what it was trained on'} "
+                f"{r['validation_gain_db']:+.2f} dB over subspace",
+            ),
             ("curves", f"{r['curves']}, numbers in {r['log']}"),
         ]
     )

@@ -27,6 +27,10 @@ CENTRE_NM, WIDTH, BLUR, SNR_DB = 8.0, 1.3, 1.3, 4.0
 #: signal to noise in dB about which the two images' are drawn
 SNR_HSI, SNR_MSI = 35.0, 40.0
 
+#: pixels a side of the parts into which a larger reference is cut, one for each variant: all of a part is looked at
+#: whatever the ratio, so that the rows which one variant holds back are no other's to train on
+PART = 384
+
 #: share of the pairs whose response and PSF are known to the fusion
 KNOWN = 0.5
 
@@ -66,7 +70,7 @@ def variants(
         width = ratio * float(np.exp(rng.uniform(-np.log(BLUR), np.log(BLUR))))
         snr_hsi, snr_msi = (v + rng.uniform(-SNR_DB, SNR_DB) for v in (SNR_HSI, SNR_MSI))
         known = rng.random() < KNOWN
-        moved = _moved(reference, rng, ratio)
+        moved = _moved(_part(reference, rng), rng, ratio)
         try:
             pair = simulate_pair(moved, ratio, drawn, snr_hsi, snr_msi, int(rng.integers(2**31)), width)
             hsi, msi = pair.hsi.compute(), pair.msi.compute()
@@ -121,6 +125,17 @@ def _inside(bands: Sequence[Band], scene: xr.DataArray) -> list[Band]:
     return found
 
 
+def _part(reference: xr.DataArray, rng: np.random.Generator) -> xr.DataArray:
+    """One of the parts of a large scene."""
+    chosen = {}
+    for d in ("y", "x"):
+        n = reference.sizes[d]
+        count = -(-n // PART)
+        i = int(rng.integers(count)) if count > 1 else 0
+        chosen[d] = slice(i * n // count, (i + 1) * n // count)
+    return reference.isel(chosen)
+
+
 def _moved(reference: xr.DataArray, rng: np.random.Generator, ratio: int) -> xr.DataArray:
     """The scene from another first pixel, so that coarse pixels fall elsewhere."""
     y, x = (int(rng.integers(ratio)) if reference.sizes[d] > 8 * ratio else 0 for d in ("y", "x"))
@@ -134,7 +149,10 @@ def _given(hsi: xr.DataArray, bands: Sequence[Band], width: float) -> dict[str, 
 
 
 def shifted_blur(model: SubspaceModel, rng: np.random.Generator) -> SubspaceModel:
-    """The model under a PSF a little narrower or wider, so that a network is not bound to one blur."""
+    """The model under a PSF a little narrower or wider, so that a network is not bound to one blur.
+
+    Its response and its noise stay, since they are those of the pair that the network is trained for.
+    """
     factor = float(np.exp(rng.uniform(-np.log(BLUR), np.log(BLUR)) / 2))
     last = model.sensors[-1]
     return replace(model, sensors=[*model.sensors[:-1], replace(last, psf=_wider(last.psf, factor))])

@@ -334,6 +334,7 @@ class FusionJob:
                 identity={
                     "inputs": record["inputs"],
                     "parameters": {**self.arguments, "dtype": code.dtype, "tile": plan.tile},
+                    "weights": getattr(model, "fingerprint", None),
                 },
                 resume=write.resume,
                 workers=self.run.workers,
@@ -356,7 +357,7 @@ class FusionJob:
         good, numbers = model.good, self.hsi["band"].values
         return {
             "output": str(output),
-            **{name: str(path) for name, path in outputs.targets.items() if name != "fused"},
+            "outputs": {name: str(path) for name, path in outputs.targets.items() if name != "fused"},
             "driver": written["fused"].driver,
             "bytes": written["fused"].bytes,
             "grid": describe_grid(self.pair),

@@ -16,6 +16,7 @@ import xarray as xr
 
 from hsgeo.errors import DataError, InputError, ParameterError, ResumeError
 from hsgeo.scene.open import open_scene
+from hsgeo.scene.provenance import describe_input
 from hsgeo.scene.staging import folder_of, refuse_existing
 from hsgeo.tasks.inputs import FusionOptions, Scene, path_of
 
@@ -111,10 +112,11 @@ def train(
         settings = settings_of({**settings.model_dump(), **kept})
     chosen = pick_device(device)
     identity = {
-        "inputs": [str(path_of(i)) for i in inputs],
+        "inputs": [_described(i) for i in inputs],
         "ratios": ratios,
         "msi_sensors": list(msi_sensors),
         "start": start,
+        "start_weights": None if begun is None else begun.fingerprint,
         "options": options.record(),
         "settings": settings.model_dump(mode="json"),
         "seed": seed,
@@ -141,7 +143,8 @@ def train(
         def tell(entry: Mapping[str, Any]) -> None:
             loss = "" if entry["loss"] is None else f", loss {entry['loss']:.3f}"
             step = f"step {entry['step']} of {training.settings.steps}"
-            say(f"{step}{loss}, PSNR on the held-back strip {entry[GAIN]:+.2f} dB")
+            where = "the held-back strip" if training.holds_back else "what it is trained on (too small for a strip)"
+            say(f"{step}{loss}, PSNR on {where} {entry[GAIN]:+.2f} dB")
 
         training = Training(store, settings, work, start=begun, seed=seed, device=chosen, said=tell)
     except InputError:
@@ -170,6 +173,7 @@ def train(
         "steps": training.step,
         "seconds": training.seconds,
         GAIN: gain,
+        "held_back": training.holds_back,
         "loss": training.log[-1]["loss"],
     }
     replace(weights, about={**about, "steps": training.step, GAIN: gain}, name=str(target)).save(target)
@@ -197,6 +201,12 @@ def settings_of(params: Mapping[str, Any]) -> TrainingParams:
         return TrainingParams.model_validate(params)
     except ValidationError as error:
         raise ParameterError(f"training: {wrong_value(error, TrainingParams)}") from error
+
+
+def _described(scene: Scene) -> dict[str, Any]:
+    """By what a resumed training knows its inputs again."""
+    path = path_of(scene)
+    return {"path": str(path), **({} if path is None else describe_input(path))}
 
 
 def _ratios(inputs: Sequence[Scene], reference: bool, ratio: int | tuple[int, int] | None) -> list[int] | None:

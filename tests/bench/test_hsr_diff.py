@@ -6,8 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from hsgeo.bench import ablation as ablation_module
+from hsgeo.bench import cost
 from hsgeo.bench import robustness as robustness_module
 from hsgeo.bench.ablation import TEST, TRAIN, ablation
 from hsgeo.bench.coverage import covered
@@ -15,8 +17,11 @@ from hsgeo.bench.protocols import degraded
 from hsgeo.bench.robustness import faults, robustness
 from hsgeo.errors import InputError
 from hsgeo.methods.fusion.coordinates import GUIDE, OWN
+from hsgeo.methods.fusion.sampling import sample
 from hsgeo.methods.fusion.settings import NetworkParams, TrainingParams
-from hsgeo.methods.fusion.weights import Weights
+from hsgeo.methods.fusion.weights import Weights, load_weights
+from hsgeo.scene.window import Window
+from hsgeo.tasks.training import settings_of
 
 
 def scene(name: str, seed: int):
@@ -100,6 +105,30 @@ def test_robustness_counts_from_nothing_wrong(made):
     assert table["nothing wrong", "subspace"]["loss"] == 0
     assert table["SNR 25 dB", "subspace"]["loss"] > 1
     assert table["MSI 0.5 fine pixel off", "bicubic"]["loss"] == pytest.approx(0, abs=1e-6)  # does not look at the MSI
+
+
+@pytest.mark.parametrize(("name", "steps"), [("hsr-diff", 1), ("hsr-diff", 7)])
+def test_cost_is_that_of_all_steps(name: str, steps: int, monkeypatch) -> None:
+    """Where only some are run, each further one takes what the last of them took."""
+    taken: list[int] = []
+    monkeypatch.setattr(cost, "SIDE", 16)
+    monkeypatch.setattr("hsgeo.methods.fusion.sampling.sample", lambda *given: taken.append(given[5]))
+    clock = iter(np.cumsum([0, 0, 0, 3.0, 5.0, 1.0, 0, 0]))  # five steps take 3 s, one takes 1 s
+    monkeypatch.setattr("time.perf_counter", lambda: next(clock))
+    row = cost.one(name, steps, "cpu")
+    area = (16 if steps == 1 else 64) ** 2 / 1e6
+    assert taken == ([1, 1] if steps == 1 else [1, 5, 1])
+    assert row["seconds_per_megapixel"] * area == pytest.approx(3.0 if steps == 1 else 3.0 + 2 * (3.0 - 1.0) / 4)
+    assert row["parameters"] == sum(p.numel() for p in load_weights().network.parameters())
+
+
+def test_the_papers_network_is_measured_too() -> None:
+    """Its signal is the image, of which nothing else is known."""
+    small = {"network": {"kind": "cdformer", "width": 4, "depth": 1, "heads": 1}, "process": {"steps": 2}}
+    weights = Weights.untrained(settings_of({"space": "pixels", **small}), (6, 8, 6))
+    core = Window(16, 48, 16, 48)
+    z = sample(weights, torch.zeros(1, 0, 64, 64), torch.randn(8, 64, 64), Window(0, 64, 0, 64), core, 2, 0)
+    assert z.shape == (1, 6, 32, 32) and z.isfinite().all()
 
 
 def test_coverage_counts_the_truth_inside(made):

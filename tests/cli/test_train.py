@@ -174,11 +174,19 @@ def test_fuse_checks_everything_before_it_trains(inside, capfd):
 def test_steps_and_samples(inside, capfd):
     succeed([*TRAIN, *QUICKLY, "-q"], capfd)
     fuse = ["fuse", *PAIR, "--method", "hsr-diff", "--model", "m.safetensors", "--no-register", "-o", "o.tif"]
-    more = ["--steps", "2", "--samples", "2", "--uncertainty", "std.tif", "--json"]
+    more = ["--steps", "2", "--samples", "2", "--json"]
     report = json.loads(succeed([*fuse, *more], capfd)[0])
     assert (report["steps"], report["samples"]) == (2, 2) and "2 samples" in report["uncertainty"]
+    assert report["outputs"] == {"uncertainty": "o_std.tif"}
+    with rasterio.open("o_std.tif") as source:
+        beside = source.read()
+    assert len(beside) == 12 and (beside > 0).all()
+    succeed([*fuse, *more, "--overwrite", "--uncertainty", "std.tif"], capfd)
     with rasterio.open("std.tif") as source:
-        assert source.count == 12 and (source.read() > 0).all()
+        assert (source.read() == beside).all()
+    refused([*fuse, *more], capfd, "o.tif exists")
+    Path("o.tif").unlink()
+    refused([*fuse, *more], capfd, "o_std.tif exists")
     refused([*fuse, "--overwrite", "--steps", "3000"], capfd, "steps is 3000", "1 to 2000")
     for option in ("--steps", "--samples"):
         assert run([*fuse, option, "0"]) == 2

@@ -248,6 +248,20 @@ def test_the_gain_is_the_least_squares_factor_one_scale_down(monkeypatch) -> Non
     assert f"{count} HSI pixels" in said and np.ptp(gain) > 0.3
 
 
+def test_a_sample_of_many_steps_is_believed_as_far_as_it_is_right(tmp_path: Path) -> None:
+    """It holds what the images leave open, too, so it is believed less than regression; and never hurts much."""
+    c = make_case(shape=(24, 20))
+    plain = psnr(fuse_tiles(SubspaceFusion().fit(c.inputs()), c.pair).values, c.truth)
+    one, many, trusted = (
+        HsrDiffFusion().fit(c.inputs(), HsrDiffParams(steps=s, gain=g))
+        for s, g in ((1, "fitted"), (10, "fitted"), (10, "full"))
+    )
+    share = [np.average(m.gain, weights=m.space.weight(m.base.basis)) for m in (one, many)]
+    assert 0 <= share[1] < 0.7 * share[0]
+    found = [psnr(fuse_tiles(m, c.pair).values, c.truth) for m in (many, trusted)]
+    assert found[0] > plain - 0.05 and found[1] < found[0]
+
+
 def test_a_pair_too_small_to_be_measured(monkeypatch) -> None:
     c = make_case(shape=(7, 7), ratio=4)
     model = SubspaceFusion().fit(c.inputs())
@@ -308,6 +322,12 @@ def test_samples_give_the_uncertainty(tmp_path: Path) -> None:
     regression = replace(model, samples=1, steps=1, has_variance=False).apply(*tile, outer, core).values
     np.testing.assert_allclose(result.values, regression, atol=1e-4 * span(regression))
     assert "3 samples" in model.report()["uncertainty"] and model.report()["samples"] == 3
+    # where no uncertainty is asked for, their mean is all there is
+    mean = fitted(c, wild(), tmp_path, gain="full", samples=3, steps=2)
+    assert (mean.steps, mean.samples, mean.halo) == (1, 1, replace(mean, steps=1).halo)
+    np.testing.assert_allclose(mean.apply(*tile, outer, core).values, regression, atol=1e-4 * span(regression))
+    free = fitted(c, wild(), tmp_path, uncertainty=True, samples=2, steps=2, calibrate=False)
+    assert free.report()["uncertainty"].endswith("not calibrated")
 
 
 def test_the_samples_mean_variance_is_what_was_measured_for_the_fast_fusion(tmp_path: Path) -> None:
@@ -358,7 +378,8 @@ def test_report(tmp_path: Path) -> None:
 
 def test_what_cannot_be_done_is_refused_before_the_fit(tmp_path: Path, monkeypatch) -> None:
     c = case()
-    monkeypatch.setattr("hsgeo.methods.fusion.hsr_diff.fitted_gain", lambda *_: pytest.fail("work began"))
+    for name in ("survey", "fitted_gain"):
+        monkeypatch.setattr(f"hsgeo.methods.fusion.hsr_diff.{name}", lambda *_, **__: pytest.fail("work began"))
     with pytest.raises(ModelError, match="ratios 5 to 8, the pair has 4"):
         fitted(c, replace(wild(), about={"ratios": [5, 8]}), tmp_path)
     with pytest.raises(ParameterError, match=r"steps is 101; .* 1 to 100"):

@@ -23,7 +23,7 @@ from hsgeo.methods.fusion.losses import HUBER, loss_of
 from hsgeo.methods.fusion.sampling import denoised
 from hsgeo.methods.fusion.settings import NetworkParams, ProcessParams, TrainingParams
 from hsgeo.methods.fusion.subspace import SubspaceFusion, SubspaceParams
-from hsgeo.methods.fusion.training import RISE, Patches, Training, held_back, validated
+from hsgeo.methods.fusion.training import RISE, Patches, Training, bfloat16_pays, held_back, validated
 from hsgeo.methods.fusion.weights import Weights
 
 from .pairs import make_case
@@ -464,6 +464,25 @@ def test_it_begins_from_a_model_and_leaves_that_alone(store: ExampleStore, tmp_p
     one.run()
     assert all(torch.equal(v, before[k]) for k, v in start.network.state_dict().items())
     assert not same(one.network, start.network)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_on_a_gpu_it_learns_as_it_does_here(store: ExampleStore, tmp_path: Path) -> None:
+    """The same patches and first weights; sums differ by rounding to 16 bits."""
+    here, there = (Training(store, QUICK, tmp_path, device=d) for d in ("cpu", "cuda"))
+    mine, theirs = (one.run().network.state_dict() for one in (here, there))
+    assert bfloat16_pays(torch.device("cuda")) == torch.cuda.is_bf16_supported()
+    for name, value in mine.items():
+        torch.testing.assert_close(theirs[name], value, rtol=0.1, atol=0.05 * float(value.abs().max()) + 1e-3)
+    assert [e["step"] for e in here.log] == [e["step"] for e in there.log]
+
+
+def test_16_bits_are_used_where_they_pay(monkeypatch) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True, raising=False)
+    assert bfloat16_pays(torch.device("cpu")) and not bfloat16_pays(torch.device("meta"))
+    monkeypatch.delattr(torch.cpu, "_is_amx_tile_supported")
+    assert not bfloat16_pays(torch.device("cpu"))
 
 
 def test_without_examples_there_is_nothing_to_train_on(tmp_path: Path) -> None:

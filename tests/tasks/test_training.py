@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import rasterio
 import torch
+import xarray as xr
 
 from hsgeo.engine.progress import NullProgress, Stage
 from hsgeo.errors import BandError, DataError, OutputExistsError, OutputWriteError, ParameterError, ResumeError
@@ -21,8 +23,8 @@ from hsgeo.methods.fusion.weights import Weights
 from hsgeo.scene import open_scene
 from hsgeo.sensors import Band
 from hsgeo.simulation.reduced import GAUSSIAN_MSI
-from hsgeo.tasks import FusionOptions, train
-from hsgeo.tasks.examples import jittered, variants
+from hsgeo.tasks import FusionJob, FusionOptions, RunOptions, WriteOptions, train
+from hsgeo.tasks.examples import _part, jittered, variants
 from hsgeo.tasks.training import settings_of
 from tests.conftest import spectral_fields, write_raster
 from tests.methods.pairs import make_case, write_case
@@ -218,7 +220,56 @@ def test_resume_needs_the_same_training(inside):
     }.items():
         with pytest.raises(ResumeError, match=rf"m\.safetensors\.training: .*differs in {differs}\."):
             trained("m.safetensors", *changes.pop("inputs", ()), resume=True, **changes)
+    shutil.copy("hsi.tif", "as_it_was.tif")
+    with rasterio.open("hsi.tif", "r+") as file:
+        file.write(file.read() + 1)
+    with pytest.raises(ResumeError, match=r"differs in inputs\."):
+        trained(resume=True)
+    shutil.copy("as_it_was.tif", "hsi.tif")
     assert trained(resume=True)["steps"] == 6
+
+
+def test_a_fusion_is_not_gone_on_with_by_another_network(inside):
+    """Tiles that are done are another network's where the file has been written anew."""
+    trained("w.safetensors")
+    given = {
+        "options": replace(PLAIN, method="hsr-diff"),
+        "run": RunOptions(tile=32),
+        "params": {"model": "w.safetensors"},
+    }
+    with pytest.raises(KeyboardInterrupt):
+        FusionJob("hsi.tif", "msi.tif", progress=Interrupts("apply", 1), **given).write("o.tif")
+    shutil.copy("w.safetensors", "kept.safetensors")
+    trained("w.safetensors", seed=1, overwrite=True)
+    go_on = WriteOptions(resume=True)
+    with pytest.raises(ResumeError, match="weights"):
+        FusionJob("hsi.tif", "msi.tif", **given).write("o.tif", go_on)
+    shutil.copy("kept.safetensors", "w.safetensors")
+    assert FusionJob("hsi.tif", "msi.tif", **given).write("o.tif", go_on)["tiles"]["resumed"] == 1
+
+
+def test_a_large_reference_is_cut_into_the_same_parts_for_all_ratios(monkeypatch):
+    scene = xr.DataArray(np.arange(50 * 90).reshape(1, 50, 90), dims=("band", "y", "x"))
+    monkeypatch.setattr("hsgeo.tasks.examples.PART", 40)
+    parts = {
+        tuple(part.values[0][[0, -1], [0, -1]]) for part in (_part(scene, np.random.default_rng(k)) for k in range(99))
+    }
+    corners = {(y * 90 + x, (y + 24) * 90 + x + 29) for y in (0, 25) for x in (0, 30, 60)}
+    assert parts == corners  # they touch and do not overlap
+    monkeypatch.setattr("hsgeo.tasks.examples.PART", 90)
+    assert _part(scene, np.random.default_rng(0)).shape == scene.shape
+
+
+def test_what_is_too_small_for_a_strip_is_said_to_have_none(inside):
+    case = make_case(shape=(20, 32), ratio=2, bands=16)
+    nm = np.linspace(430, 900, 16)
+    Path("small").mkdir()
+    write_case(case, Path("small"), nm, 430 + 470 * np.array([0.1, 0.35, 0.6, 0.85]))
+    said: list[str] = []
+    report = trained("m.safetensors", "small/hsi.tif", "small/msi.tif", said=said.append)
+    assert not report["held_back"] and "what it is trained on (too small" in said[-1]
+    said.clear()
+    assert trained("n.safetensors", said=said.append)["held_back"] and "the held-back strip" in said[-1]
 
 
 def test_resume_with_nothing_to_resume(inside):

@@ -76,9 +76,18 @@ def low_patches(model: SubspaceModel, weights: Weights, patches: Sequence[Any], 
 
 
 def fitted_gain(
-    model: SubspaceModel, weights: Weights, patches: Sequence[Any], seed: int = 0, ensemble: bool = False
+    model: SubspaceModel,
+    weights: Weights,
+    patches: Sequence[Any],
+    seed: int = 0,
+    *,
+    steps: int = 1,
+    ensemble: bool = False,
 ) -> tuple[np.ndarray, str]:
     """How much of the prediction to believe: what would have been best one scale down, coefficient by coefficient.
+
+    The prediction is a sample of `steps`: one of many steps, which holds what the images leave open, too, is believed
+    less than regression.
 
     The least-squares factor of each coefficient's prediction is drawn to that of all together where pixels are few,
     taken with `CAUTION`, and kept in 0 to 1.
@@ -92,8 +101,8 @@ def fitted_gain(
     p = len(model.mean)
     both, power, count = np.zeros(p), np.zeros(p), 0
     weight = np.ones(1)
-    for low in low_patches(model, weights, patches, 1, seed):
-        found = low.predicted(weights, 1, seed, ensemble)
+    for low in low_patches(model, weights, patches, steps, seed):
+        found = low.predicted(weights, steps, seed, ensemble)
         both += (found * low.error)[:, low.known].double().sum(1).numpy()
         power += (found * found)[:, low.known].double().sum(1).numpy()
         count += int(low.known.sum())
@@ -151,10 +160,11 @@ def fitted_spread(
             count += int(inside.sum())
     if count < FEW:
         return np.full(bands, USUAL), f"{USUAL:g} taken (too few pixels to measure it on)"
+    told = model.estimates.get("uncertainty", "the model's posterior standard deviation, not calibrated")
     factor = np.sqrt(np.maximum(expected, 0) / np.maximum(between, 1e-12))
     return (
         factor,
-        f"{np.median(factor):.2f} (median), which makes their mean the fast fusion's: {model.estimates['uncertainty']}",
+        f"{np.median(factor):.2f} (median), which makes their mean the fast fusion's: {told}",
     )
 
 

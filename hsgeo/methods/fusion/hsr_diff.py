@@ -40,7 +40,9 @@ class HsrDiffParams(SubspaceParams):
 
     model: str | None = Field(default=None, description="trained weights; the model that comes with hsgeo without")
     steps: int | None = Field(default=None, ge=1, description="steps of the sampler; 1 is regression")
-    samples: int = Field(default=1, ge=1, description="samples; from two on, their spread is the uncertainty")
+    samples: int = Field(
+        default=1, ge=1, description="from two on, their spread is the uncertainty, if that is asked for"
+    )
     gain: Literal["fitted", "full"] = Field(
         default="fitted", description="how much of the prediction is believed: measured one scale down, or all"
     )
@@ -84,6 +86,11 @@ class HsrDiffModel:
 
     def __post_init__(self) -> None:
         self.scale, self.notes, self.bad_reason = self.base.scale, self.base.notes, self.base.bad_reason
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the network, without which an interrupted fusion cannot be gone on with."""
+        return self.weights.fingerprint
 
     @property
     def good(self) -> np.ndarray:
@@ -157,7 +164,7 @@ class HsrDiffModel:
 
         several = self.samples > 1
         added = self.space.correction(predicted(1 if several else self.steps, self.seed, self.ensemble) * gain)
-        if not (several and self.has_variance):
+        if not several:
             return added, []
         inside = (slice(None), *core.within(wanted).slices)
         return added, [self.space.correction(predicted(self.steps, self.seed + n))[inside] for n in range(self.samples)]
@@ -209,9 +216,12 @@ class HsrDiffFusion(Method):
         params = params or HsrDiffParams()
         check_ratio(inputs)
         weights = load_weights(params.model)
-        several = params.samples > 1
+        several = params.samples > 1 and params.uncertainty
         steps = params.steps or max(weights.settings.process.steps, SAMPLER_STEPS if several else 1)
+        if params.samples > 1 and not several:
+            steps = 1  # their mean, and nothing else, is asked for
         weights.settings.process.schedule().levels(steps)  # refuses more than there are
+        weights.refuse(inputs.pair.ratio)
         if params.ensemble and steps > 1 and not several:
             raise ParameterError(f"ensemble is for one step, and {steps} are asked for: leave one of them out.")
         found = survey(inputs, params.dimension, params.seed)
@@ -220,12 +230,15 @@ class HsrDiffFusion(Method):
         space = space_of(weights.settings, base, found.patches)
         gain, said = np.ones(len(base.mean)), "all of it"
         if params.gain == "fitted":
-            gain, said = fitted_gain(base, weights, found.patches, params.seed, params.ensemble)
-        estimates = {"model": weights.name, "gain_of_model": said, "steps": steps, "samples": params.samples}
+            gain, said = fitted_gain(
+                base, weights, found.patches, params.seed, steps=1 if several else steps, ensemble=params.ensemble
+            )
+        samples = params.samples if several else 1
+        estimates = {"model": weights.name, "gain_of_model": said, "steps": steps, "samples": samples}
         spread = None
-        if several and params.uncertainty:
-            spread, told = fitted_spread(base, space, weights, found.patches, steps, params.samples, params.seed)
-            estimates["uncertainty"] = f"the standard deviation of {params.samples} samples times {told}"
+        if several:
+            spread, told = fitted_spread(base, space, weights, found.patches, steps, samples, params.seed)
+            estimates["uncertainty"] = f"the standard deviation of {samples} samples times {told}"
         return HsrDiffModel(
             base=base,
             space=space,
@@ -233,7 +246,7 @@ class HsrDiffFusion(Method):
             gain=gain,
             spread=spread,
             steps=steps,
-            samples=params.samples,
+            samples=samples,
             seed=params.seed,
             ensemble=params.ensemble,
             consistency=params.consistency,

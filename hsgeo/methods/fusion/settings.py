@@ -106,7 +106,7 @@ class TrainingParams(_Frozen):
         default=0.5,
         ge=0,
         le=1,
-        description="share of signals that are shown noisy; the rest train regression",
+        description="share of signals that are shown noisy; the rest train regression (pixels: all are)",
     )
     steps: int = Field(default=4000, ge=1, description="steps of the optimiser")
     batch: int = Field(default=3, ge=1, description="patches a step")

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from hsgeo.diffusion import forward
 from hsgeo.errors import DataError, ModelError
 from hsgeo.methods.fusion.coordinates import GUIDES, flipped
 from hsgeo.methods.fusion.examples import LEAST, ExampleStore
@@ -49,7 +50,8 @@ class Patches(Dataset[tuple[Any, ...]]):
         )
         items = [item for item, o in enumerate(own) for _ in o]
         clean = torch.cat(target)
-        gamma = np.where(rng.random(len(clean)) < s.seen_noise, s.process.schedule().draw(len(clean), rng), 0.0)
+        noisy = s.plain or rng.random(len(clean)) < s.seen_noise
+        gamma = np.where(noisy, s.process.schedule().draw(len(clean), rng), 0.0)
         noise = rng.standard_normal(tuple(clean.shape), np.float32)
         return (
             torch.cat(own),
@@ -182,6 +184,11 @@ class Training:
         return replace(self.weights, network=deepcopy(self.best).cpu().eval())
 
     @property
+    def holds_back(self) -> bool:
+        """Whether any example is large enough for rows that are kept for validation."""
+        return any(held_back(self.store.shape(n)[0], self.settings.held_back) for n in range(len(self.store)))
+
+    @property
     def parameters(self) -> int:
         """Numbers that are trained."""
         return sum(p.numel() for p in self.network.parameters())
@@ -208,14 +215,14 @@ class Training:
     def _loss(self, batch: list[Any]) -> torch.Tensor:
         own, guide, clean, weight, item, gamma, noise, seen = batch
         power = gamma.view(-1, 1, 1, 1)
-        z = power.sqrt() * clean.nan_to_num() + (1 - power).sqrt() * noise
-        z = torch.where(power > 0, z, 0.0)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+        z = torch.where(power > 0, forward(clean.nan_to_num(), power, noise), 0.0)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=bfloat16_pays(self.device)):
             predicted = denoised(self.network, own, z, gamma, guide, item, plain=self.settings.plain)
         if self.settings.loss == "observed":
             return observed_loss(predicted.float(), clean, seen)
-        # a prediction at level gamma can be wrong by what the noise hides only
-        weight = weight / (1 - gamma).clamp(min=1e-3)
+        if not self.settings.plain:  # a prediction at level gamma can be wrong by what the noise hides only
+            hidden = (1 - gamma).clamp(min=1e-3)
+            weight = weight / (hidden.sqrt() if self.settings.loss == "l1" else hidden)
         return loss_of(predicted.float(), clean, weight, self.settings.loss) / self.settings.batch
 
     def _learn(self, batch: list[torch.Tensor]) -> None:
@@ -283,6 +290,16 @@ class Training:
         self.shorten(state["steps"])
         self.step, self.seconds, self.log = state["step"], state["seconds"], state["log"]
         return True
+
+
+def bfloat16_pays(device: torch.device) -> bool:
+    """Whether a step is faster with numbers of 16 bits: on GPUs and CPUs that multiply matrices of them.
+
+    For training alone: in a fusion their rounding would show where tiles meet.
+    """
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    return device.type == "cpu" and getattr(torch.cpu, "_is_amx_tile_supported", bool)()
 
 
 @torch.inference_mode()

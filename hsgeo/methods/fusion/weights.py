@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -37,7 +38,7 @@ class Weights:
         Of the signal, the guide and the result.
     about : mapping
         ``ratios`` (smallest and largest), ``bands`` (HSI and MSI; null where any will do), ``scenes``, ``sensors``,
-        ``steps``, ``validation``, ``version``.
+        ``steps``, ``validation_gain_db``, ``version``.
     name : str
         Where it came from.
     """
@@ -122,14 +123,23 @@ class Weights:
             raise ModelError(f"{path}: the model file does not fit itself ({said}); train it again.") from error
         return cls(network.eval(), settings, tuple(channels), header, str(path))
 
-    def refuse(self, ratio: int, bands: tuple[int, int]) -> None:
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of all weights and settings: the same for the same network, wherever it was read from."""
+        digest = hashlib.sha256(self.settings.model_dump_json().encode())
+        for name, value in self.network.state_dict().items():
+            digest.update(name.encode())
+            digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+    def refuse(self, ratio: int, bands: tuple[int, int] | None = None) -> None:
         """Refuse a pair that the network was not made for.
 
         Parameters
         ----------
         ratio : int
-        bands : (int, int)
-            Fused HSI bands and MSI bands.
+        bands : (int, int), optional
+            Fused HSI bands and MSI bands, where they are known.
 
         Raises
         ------
@@ -140,7 +150,7 @@ class Weights:
         known = self.about.get("bands")
         if not low <= ratio <= high:
             trained, seen = f"ratio {low}" if low == high else f"ratios {low} to {high}", f"{ratio}"
-        elif known is not None and tuple(known) != bands:
+        elif known is not None and bands is not None and tuple(known) != bands:
             trained, seen = f"{known[0]} HSI and {known[1]} MSI bands", f"{bands[0]} and {bands[1]}"
         else:
             return
