@@ -96,7 +96,14 @@ def _compared(
         coefficients = model.coefficients(truth[model.model_bands].astype(float))
         known = np.isfinite(coefficients).all(0)
         cases.append((patch, np.nan_to_num(coefficients), known))
-    yield from examples_of(model, space_of(settings, model, found), cases, name)
+    for example in examples_of(model, space_of(settings, model, found), cases, name):
+        yield replace(example, nm=wavelengths_of(job.hsi, model))
+
+
+def wavelengths_of(hsi: xr.DataArray, model: SubspaceModel) -> tuple[float, ...] | None:
+    """Those of the bands that are fused; None where one is not known."""
+    nm = hsi["wavelength"].values[model.model_bands].astype(float)
+    return tuple(nm.tolist()) if np.isfinite(nm).all() else None
 
 
 def jittered(bands: Sequence[Band], rng: np.random.Generator, least: float) -> list[Band]:

@@ -280,6 +280,7 @@ def _fill(
     for example in source:
         if settings.space == "pixels":
             about["bands"] = _bands_of(example, about["bands"])
+            about.setdefault("wavelengths", example.nm)
         store.add(example)
     if not len(store):
         least = "16 x 16 HSI pixels are needed" if ratios is None else f"no ratio of {ratios} leaves enough pixels"
@@ -304,7 +305,7 @@ def _from_pair(inputs: Sequence[Scene], options: FusionOptions, settings: Traini
     import numpy as np
 
     from hsgeo.methods.fusion.examples import examples_from_pair
-    from hsgeo.tasks.examples import shifted_blur
+    from hsgeo.tasks.examples import shifted_blur, wavelengths_of
     from hsgeo.tasks.fusion import FusionJob
 
     job = FusionJob(inputs[0], inputs[1], replace(options, method="subspace"))
@@ -320,9 +321,9 @@ def _from_pair(inputs: Sequence[Scene], options: FusionOptions, settings: Traini
     patches = job.pair.sample(GROUND, side, seed)  # of all variants, so that none trains on what another holds back
     for number in range(settings.variants):
         chosen = [patches[i] for i in rng.permutation(len(patches))]  # of many, one variant takes the first few
-        yield from examples_from_pair(
-            shifted_blur(model, rng) if number else model, chosen, seed + number, job.inputs[0], settings
-        )
+        moved = shifted_blur(model, rng) if number else model
+        for example in examples_from_pair(moved, chosen, seed + number, job.inputs[0], settings):
+            yield replace(example, nm=wavelengths_of(job.hsi, model))
 
 
 def _from_references(

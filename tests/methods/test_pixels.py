@@ -21,6 +21,7 @@ from hsgeo.methods.fusion.subspace import SubspaceFusion
 from hsgeo.methods.fusion.training import Patches, Training
 from hsgeo.methods.fusion.weights import Weights
 from hsgeo.observation.psf import FWHM_PER_SIGMA, Psf
+from hsgeo.scene import open_scene
 from hsgeo.tasks import FusionOptions, fuse, train
 from hsgeo.tasks.training import _bands_of, settings_of
 from tests.conftest import spectral_fields, write_raster
@@ -372,6 +373,7 @@ def test_from_scenes_to_a_fused_scene(scenes, tmp_path):
     assert report["examples"] == 1 and report["steps"] == 3
     kept = Weights.load(path)
     assert kept.about["bands"] == [BANDS, 4] and kept.about["ratios"] == [2, 2] and kept.settings.space == "pixels"
+    np.testing.assert_allclose(kept.about["wavelengths"], open_scene(hsi)["wavelength"].values)
     told = {"method": "hsr-diff", "register": False, "model": str(path), "gain": "full"}
     values = fuse(hsi, msi, **told).values
     fast = fuse(hsi, msi, register=False).values

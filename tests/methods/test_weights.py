@@ -8,6 +8,7 @@ import struct
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -158,6 +159,12 @@ def test_pairs_that_it_was_made_for_are_taken() -> None:
     for ratio in (2, 5, 8):
         made().refuse(ratio, (30, 4))
     made(bands=[30, 4]).refuse(4, (30, 4))
+    two = made(bands=[2, 4], wavelengths=[500.0, 700.0])
+    for nm in (None, [502.0, 703.0], [np.nan, 700.0]):
+        two.refuse(4, (2, 4), nm)
+    with pytest.raises(ModelError, match=r"other wavelengths, the pair has bands 10 nm away"):
+        two.refuse(4, (2, 4), [490.0, 690.0])
+    made(wavelengths=[500.0]).refuse(4, (30, 4), [900.0])  # bound to no bands
     replace(made(), about={}).refuse(31, (1, 1))
 
 

@@ -53,6 +53,8 @@ class Example:
         What the fast fusion says the signal is; 0 where there is none.
     seen : tuple of Seen
         Both images, where the signal is what they show.
+    nm : tuple of float, optional
+        Wavelengths of the HSI's bands; not stored.
     """
 
     own: np.ndarray
@@ -63,6 +65,7 @@ class Example:
     name: str = ""
     base: np.ndarray | None = None
     seen: tuple[Seen, ...] = ()
+    nm: tuple[float, ...] | None = None
 
 
 def examples_of(

@@ -225,7 +225,8 @@ class HsrDiffFusion(Method):
         if params.ensemble and steps > 1 and not several:
             raise ParameterError(f"ensemble is for one step, and {steps} are asked for: leave one of them out.")
         found = survey(inputs, params.dimension, params.seed)
-        weights.refuse(inputs.pair.ratio, (len(found.bands), sum(len(g.bands) for g in inputs.pair.groups)))
+        nm = None if inputs.wavelengths is None else np.asarray(inputs.wavelengths)[found.bands]
+        weights.refuse(inputs.pair.ratio, (len(found.bands), sum(len(g.bands) for g in inputs.pair.groups)), nm)
         base = fit_model(inputs, found, params)
         space = space_of(weights.settings, base, found.patches)
         gain, said = np.ones(len(base.mean)), "all of it"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
@@ -14,6 +14,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from pydantic import ValidationError
 
@@ -23,6 +24,9 @@ from hsgeo.methods.fusion.settings import TrainingParams
 
 #: of the file's header; another number means that features or layers have changed
 FORMAT = 1
+
+#: bands that lie no further apart than this are the same, nm
+NEAR_NM = 5.0
 
 
 @dataclass(frozen=True)
@@ -37,8 +41,8 @@ class Weights:
     channels : (int, int, int)
         Of the signal, the guide and the result.
     about : mapping
-        ``ratios`` (smallest and largest), ``bands`` (HSI and MSI; null where any will do), ``scenes``, ``sensors``,
-        ``steps``, ``validation_gain_db``, ``version``.
+        ``ratios`` (smallest and largest), ``bands`` (HSI and MSI; null where any will do) and then ``wavelengths``,
+        ``scenes``, ``sensors``, ``steps``, ``validation_gain_db``, ``version``.
     name : str
         Where it came from.
     """
@@ -132,7 +136,9 @@ class Weights:
             digest.update(value.detach().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
 
-    def refuse(self, ratio: int, bands: tuple[int, int] | None = None) -> None:
+    def refuse(
+        self, ratio: int, bands: tuple[int, int] | None = None, nm: Sequence[float] | np.ndarray | None = None
+    ) -> None:
         """Refuse a pair that the network was not made for.
 
         Parameters
@@ -140,6 +146,8 @@ class Weights:
         ratio : int
         bands : (int, int), optional
             Fused HSI bands and MSI bands, where they are known.
+        nm : array, optional
+            Wavelengths of the former.
 
         Raises
         ------
@@ -152,11 +160,20 @@ class Weights:
             trained, seen = f"ratio {low}" if low == high else f"ratios {low} to {high}", f"{ratio}"
         elif known is not None and bands is not None and tuple(known) != bands:
             trained, seen = f"{known[0]} HSI and {known[1]} MSI bands", f"{bands[0]} and {bands[1]}"
+        elif known is not None and (apart := _apart(self.about.get("wavelengths"), nm)) > NEAR_NM:
+            trained, seen = "bands at other wavelengths", f"bands {apart:.0f} nm away (median)"
         else:
             return
         raise ModelError(
             f"{self.name}: trained for {trained}, the pair has {seen}; train one on the pair (hsgeo fuse --train)."
         )
+
+
+def _apart(mine: Sequence[float] | None, others: Sequence[float] | np.ndarray | None) -> float:
+    """Median distance of bands in nm; 0 where one side does not know."""
+    if mine is None or others is None:
+        return 0.0
+    return float(np.nan_to_num(np.median(np.abs(np.asarray(mine) - np.asarray(others, float)))))
 
 
 def load_weights(path: str | None = None) -> Weights:
