@@ -16,12 +16,12 @@ from hsgeo.diffusion import noise_field
 from hsgeo.errors import GridError, ModelError, ParameterError
 from hsgeo.methods.base import TileResult, get_method, method_names, read_tile
 from hsgeo.methods.fusion import belief, training
-from hsgeo.methods.fusion.belief import CAUTION, SHRINK, USUAL, blocks, fitted_gain, low_patches
+from hsgeo.methods.fusion.belief import CAUTION, SHRINK, USUAL, fitted_gain, low_patches, pieces
 from hsgeo.methods.fusion.coordinates import GUIDE, OWN, Coordinates
 from hsgeo.methods.fusion.examples import ExampleStore, examples_from_pair
 from hsgeo.methods.fusion.hsr_diff import HsrDiffFusion, HsrDiffModel, HsrDiffParams
 from hsgeo.methods.fusion.model import SubspaceModel
-from hsgeo.methods.fusion.sampling import OVERLAP, PATCH, patches
+from hsgeo.methods.fusion.sampling import PATCH
 from hsgeo.methods.fusion.settings import NetworkParams, ProcessParams, TrainingParams
 from hsgeo.methods.fusion.subspace import SubspaceFusion, SubspaceParams
 from hsgeo.methods.fusion.training import Training
@@ -347,15 +347,20 @@ def test_samples_of_a_pair_too_small_to_be_measured(tmp_path: Path) -> None:
     assert (model.spread == USUAL).all() and "too few" in model.report()["uncertainty"]
 
 
-def test_blocks_are_what_one_window_of_the_sampler_shows_alone() -> None:
-    (small,) = blocks(SimpleNamespace(hsi=np.zeros((1, 9, 15))), 4)
-    assert small == Window(0, 36, 0, 60)
-    for ratio, counts in ((4, (2, 1)), (5, (2, 1))):
-        found = blocks(SimpleNamespace(hsi=np.zeros((1, 30, 16))), ratio)
-        assert len(found) == np.prod(counts) and found[1].y0 - found[0].y0 == PATCH - OVERLAP
-        for block in found:
-            near = [w for w, _ in patches(wild(), block.grow(PATCH), block, 2)]
-            assert len(near) == 1
+@pytest.mark.parametrize(("ratios", "scale", "side"), [((1,), 4, 16), ((1,), 5, 13), ((1, 2), 3, 22)])
+def test_pieces_hold_whole_pixels_of_all_images(ratios: tuple, scale: int, side: int) -> None:
+    """One window of the sampler wide; they tell the same place in each image."""
+    model = SimpleNamespace(scale=scale, ratios=ratios, multiple=np.lcm.reduce([scale, *ratios]))
+    height, width = side + 8, side - 2
+    fine = np.arange(height * scale * width * scale, dtype=float).reshape(1, height * scale, width * scale)
+    patch = SimpleNamespace(hsi=fine[:, ::scale, ::scale], msi=[fine[:, ::r, ::r] for r in ratios])
+    found = pieces(model, patch)
+    assert [p.hsi.shape[1:] for p in found] == [(side, width)] * 2 and side * scale >= PATCH
+    for piece, y in zip(found, (0, 8), strict=True):
+        assert (piece.hsi == patch.hsi[:, y : y + side]).all()
+        for r, one in zip(ratios, piece.msi, strict=True):
+            assert one.shape[1] * r == side * scale and one[0, 0, 0] == piece.hsi[0, 0, 0]
+            assert one[0, -1, 0] == fine[0, (y + side) * scale - r, 0]
 
 
 def test_one_sample_keeps_the_uncertainty_of_the_fast_fusion(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ Both images are degraded by their ratio and fused as the originals were (the pro
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import groupby
+from itertools import product
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -134,48 +135,56 @@ def fitted_spread(
         How it was found.
     """
     assert model.table is not None
-    rng, bands = np.random.default_rng(seed), len(model.basis)
-    places = [(i, block) for i, patch in enumerate(patches) for block in blocks(patch, model.scale)]
-    chosen = sorted(places[k] for k in rng.permutation(len(places))[:BLOCKS])
-    between, expected, count = np.zeros(bands), np.zeros(bands), 0
-    margin = context(weights, steps)
-    for i, group in groupby(chosen, key=lambda place: place[0]):
-        case, patch = PatchCase(model, patches[i]), patches[i]
-        interpolated, detail, levels = case.solution(model)
-        msi = [repeated(x, r) for x, r in zip(patch.msi, model.ratios, strict=True)]
-        images = (*msi, repeated(patch.hsi[model.model_bands], model.scale))
-        known = np.logical_and.reduce([np.isfinite(x).all(0) for x in images])
+    found = [piece for patch in patches for piece in pieces(model, patch)]
+    chosen = np.random.default_rng(seed).permutation(len(found))[:BLOCKS]
+    bands, margin, count = len(model.basis), context(weights, steps), 0
+    between, expected = np.zeros(bands), np.zeros(bands)
+    for piece in (found[k] for k in chosen):
+        interpolated, detail, levels = PatchCase(model, piece).solution(model)
+        msi = [repeated(x, r) for x, r in zip(piece.msi, model.ratios, strict=True)]
+        images = (*msi, repeated(piece.hsi[model.model_bands], model.scale))
         own, guide = padded(*space.inputs(interpolated, detail, msi), margin)
-        outer = Window(0, known.shape[0], 0, known.shape[1]).grow(margin)
-        for _, block in group:
-            inside = known[block.slices]
-            z = (sample(weights, own, guide, outer, block, steps, seed + n) for n in range(samples))
-            result = (interpolated + detail)[(slice(None), *block.slices)]
-            drawn = torch.stack([space.correction(space.residual(one.flatten(0, 1), result)) for one in z])
-            apart = torch.tensordot(drawn, torch.as_tensor(model.basis).to(drawn), ([1], [1])).var(0)
-            flags = np.zeros(block.shape, np.uint8)
-            variance = model.table.over(levels[(slice(None), *block.slices)], (block.y0, block.x0), flags)
-            between += apart.numpy()[inside].sum(0, dtype=float)
-            expected += (variance - model.lost[:, None, None])[:, inside].sum(1, dtype=float)
-            count += int(inside.sum())
+        outer = Window(0, detail.shape[1], 0, detail.shape[2]).grow(margin)
+        # what a single window of the sampler covers alone, or all of what is smaller
+        block = Window(*(v for n in detail.shape[1:] for v in ((OVERLAP, PATCH - OVERLAP) if n >= PATCH else (0, n))))
+        cut = (slice(None), *block.slices)
+        inside = np.logical_and.reduce([np.isfinite(x[cut]).all(0) for x in images])
+        drawn = torch.stack(
+            [
+                space.correction(space.residual(z.flatten(0, 1), (interpolated + detail)[cut]))
+                for z in (sample(weights, own, guide, outer, block, steps, seed + n) for n in range(samples))
+            ]
+        )
+        apart = torch.tensordot(drawn, torch.as_tensor(model.basis).to(drawn), ([1], [1])).var(0).movedim(-1, 0)
+        variance = model.table.over(levels[cut], (block.y0, block.x0), np.zeros(block.shape, np.uint8))
+        between += apart.numpy()[:, inside].sum(1, dtype=float)
+        expected += (variance - model.lost[:, None, None])[:, inside].sum(1, dtype=float)
+        count += int(inside.sum())
     if count < FEW:
         return np.full(bands, USUAL), f"{USUAL:g} taken (too few pixels to measure it on)"
-    told = model.estimates.get("uncertainty", "the model's posterior standard deviation, not calibrated")
     factor = np.sqrt(np.maximum(expected, 0) / np.maximum(between, 1e-12))
-    return (
-        factor,
-        f"{np.median(factor):.2f} (median), which makes their mean the fast fusion's: {told}",
-    )
+    told = model.estimates.get("uncertainty", "the model's posterior standard deviation, not calibrated")
+    return factor, f"{np.median(factor):.2f} (median), which makes their mean the fast fusion's: {told}"
 
 
-def blocks(patch: Any, scale: int) -> list[Window]:
-    """Where to look at samples of a patch: what a single window of the sampler covers alone, or all of a small one."""
-    sides = (n * scale for n in patch.hsi.shape[1:])
-    rows, columns = (
-        [(y + OVERLAP, y + PATCH - OVERLAP) for y in range(0, n - PATCH + 1, PATCH - OVERLAP)] or [(0, n)]
-        for n in sides
-    )
-    return [Window(*y, *x) for y in rows for x in columns]
+def pieces(model: SubspaceModel, patch: Any) -> list[Any]:
+    """Parts of a patch, of whole pixels of all images: as wide as a window of the sampler, or the patch itself."""
+    step = model.multiple // model.scale
+    side = -(-PATCH // model.multiple) * step
+    ends = (max(n - side, 0) // step * step for n in patch.hsi.shape[1:])
+    starts = (sorted({*range(0, end + 1, side), end}) for end in ends)
+
+    def cut(values: np.ndarray, y: int, x: int, ratio: int) -> np.ndarray:
+        rows, columns = (slice(v * model.scale // ratio, (v + side) * model.scale // ratio) for v in (y, x))
+        return values[:, rows, columns]
+
+    return [
+        SimpleNamespace(
+            hsi=cut(patch.hsi, y, x, model.scale),
+            msi=[cut(one, y, x, ratio) for one, ratio in zip(patch.msi, model.ratios, strict=True)],
+        )
+        for y, x in product(*starts)
+    ]
 
 
 def padded(own: torch.Tensor, guide: torch.Tensor, margin: int) -> tuple[torch.Tensor, torch.Tensor]:
