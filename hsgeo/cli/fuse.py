@@ -37,10 +37,15 @@ def fuse(
         str | None, typer.Option("--model", help="hsr-diff: trained model [default: hsgeo's own].")
     ] = None,
     train: Annotated[bool, typer.Option("--train", help="hsr-diff: train the model on this pair first.")] = False,
-    steps: Annotated[int | None, typer.Option("--steps", min=1, help="hsr-diff: steps of the sampler.")] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            "--steps", min=1, help="hsr-diff: steps of the sampler [default: 1, the mean; 10 with --samples]."
+        ),
+    ] = None,
     samples: Annotated[
         int | None,
-        typer.Option("--samples", min=1, help="hsr-diff: samples, whose spread is written beside OUT, as OUT_std."),
+        typer.Option("--samples", min=1, help="hsr-diff: from 2 on their spread is written beside OUT, as OUT_std."),
     ] = None,
     hsi_sensor: o.HsiSensor = None,
     msi_sensor: o.MsiSensor = None,
@@ -144,6 +149,7 @@ def print_report(r: dict[str, Any]) -> None:
             ("noise of MSI", r.get("noise_msi")),
             ("subspace", r.get("subspace")),
             ("model", None if r.get("model") is None else f"{r['model']}: {r['gain_of_model']}"),
+            ("deviation", r.get("uncertainty") if "uncertainty" in r["outputs"] else None),
             (
                 "consistency",
                 ", ".join(f"{k.split('_')[0].upper()} {v:.2f} x its noise" for k, v in c.items() if v is not None)

@@ -39,7 +39,10 @@ def hsr_diff(
     ] = None,
     msi_sensor: Annotated[
         list[str] | None,
-        typer.Option("--msi-sensor", help="With --reference: whose bands the MSI has; may be repeated."),
+        typer.Option(
+            "--msi-sensor",
+            help="With --reference: whose bands the MSI has; may be repeated [default: ten near Sentinel-2's].",
+        ),
     ] = None,
     start: Annotated[
         str, typer.Option("--start", help="Model to begin from: a file, package (hsgeo's own) or none.")

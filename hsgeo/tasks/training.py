@@ -71,7 +71,8 @@ def train(
     params : mapping, optional
         Of `hsgeo.methods.fusion.settings.TrainingParams`.
     minutes : float, optional
-        Time for the steps: as many are planned as a measured pace allows, fewer if they turn out to take longer.
+        Time for the steps (of those that are left, where it goes on): as many are planned as the pace allows, which is
+        measured at first and all along.
     resume : bool
         Go on with an interrupted training of the same inputs.
     said : callable, optional
@@ -135,6 +136,7 @@ def train(
             shutil.rmtree(work / "examples.zarr", ignore_errors=True)
         store = ExampleStore(work / "examples.zarr")
         if not (work / "examples.json").exists():
+            say("making examples: degrading and fusing the scenes")
             with progress.stage("examples"):
                 about = _fill(store, inputs, ratios, msi_sensors, options, settings, seed)
             (work / "examples.json").write_text(json.dumps(about))
@@ -144,7 +146,7 @@ def train(
             loss = "" if entry["loss"] is None else f", loss {entry['loss']:.3f}"
             step = f"step {entry['step']} of {training.settings.steps}"
             where = "the held-back strip" if training.holds_back else "what it is trained on (too small for a strip)"
-            say(f"{step}{loss}, PSNR on {where} {entry[GAIN]:+.2f} dB")
+            say(f"{step}{loss}, PSNR on {where} {entry[GAIN]:+.2f} dB over subspace")
 
         training = Training(store, settings, work, start=begun, seed=seed, device=chosen, said=tell)
     except InputError:
@@ -154,8 +156,8 @@ def train(
     if going_on:
         say(f"going on from step {training.step}")
     pace = training.pace()
-    if minutes is not None and not going_on:
-        training.shorten(int(limit / pace))
+    if minutes is not None:
+        training.plan(training.step + int(limit / pace))
     steps = training.settings.steps
     say(
         f"{len(store)} examples, {training.parameters} parameters, {chosen}: "
@@ -165,7 +167,12 @@ def train(
     with progress.stage("train", total=steps) as stage:
         stage.skip(training.step)
         weights = training.run(lambda: begin + limit - time.perf_counter(), stage)
-    gain = max(e[GAIN] for e in training.log)
+    best = max(training.log, key=lambda e: e[GAIN])
+    gain = best[GAIN]
+    if training.step < training.settings.steps:
+        say(f"stopped, since nothing was better for {settings.patience} validations")
+    if best["step"] < training.step:
+        say(f"the weights of step {best['step']} are kept: they are the best")
     report = {
         **{name: str(path) for name, path in files.items()},
         "examples": len(store),

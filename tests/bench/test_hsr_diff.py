@@ -113,12 +113,12 @@ def test_cost_is_that_of_all_steps(name: str, steps: int, monkeypatch) -> None:
     taken: list[int] = []
     monkeypatch.setattr(cost, "SIDE", 16)
     monkeypatch.setattr("hsgeo.methods.fusion.sampling.sample", lambda *given: taken.append(given[5]))
-    clock = iter(np.cumsum([0, 0, 0, 3.0, 5.0, 1.0, 0, 0]))  # five steps take 3 s, one takes 1 s
+    clock = iter(np.cumsum([0, 0, 0, 3.0, 5.0, 1.2, 0, 0]))  # five steps take 3 s, two take 1.2 s
     monkeypatch.setattr("time.perf_counter", lambda: next(clock))
     row = cost.one(name, steps, "cpu")
-    area = (16 if steps == 1 else 64) ** 2 / 1e6
-    assert taken == ([1, 1] if steps == 1 else [1, 5, 1])
-    assert row["seconds_per_megapixel"] * area == pytest.approx(3.0 if steps == 1 else 3.0 + 2 * (3.0 - 1.0) / 4)
+    area = (16 if steps == 1 else 48) ** 2 / 1e6
+    assert taken == ([1, 1] if steps == 1 else [2, 5, 2])
+    assert row["seconds_per_megapixel"] * area == pytest.approx(3.0 if steps == 1 else 3.0 + 2 * (3.0 - 1.2) / 3)
     assert row["parameters"] == sum(p.numel() for p in load_weights().network.parameters())
 
 

@@ -90,7 +90,7 @@ def test_a_pair_is_trained_on_and_fused_by_it(inside, capfd):
     report = json.loads(succeed([*command, "-o", "fitted.tif"], capfd)[0])
     assert report["model"] == "m.safetensors" and "one scale down" in report["gain_of_model"] and report["steps"] == 1
     full = json.loads(succeed([*command, "-o", "full.tif", "--set", "gain=full", "--tile", "24"], capfd)[0])
-    assert full["gain_of_model"] == "all of it" and full["tiles"]["done"] == 4
+    assert full["gain_of_model"] == "all of its correction taken" and full["tiles"]["done"] == 4
     succeed(["fuse", *PAIR, "--no-register", "-o", "plain.tif", "-q"], capfd)
     values = []
     for name in ("full", "plain"):

@@ -392,12 +392,19 @@ def test_the_schedule_is_cut_to_the_time_that_is_left(store: ExampleStore, tmp_p
     assert rates[-1] < 0.01 * rates[0]
     again = Training(store, with_(steps=60, checks=20), tmp_path)
     assert again.take_up() and again.settings.steps == 30
+    # and made longer again where there is time for more, to as many as were asked for
+    for left, steps in ((39.0, 40), (500.0, 60)):
+        other = Training(store, with_(steps=60, checks=20), tmp_path)
+        monkeypatch.setattr(training.time, "perf_counter", lambda of=other: 100.0 + of.step)
+        other.plan(25)
+        other.run(lambda of=other, left=left: left + 1 - of.step)
+        assert other.step == steps
 
 
 def test_a_shortened_one_is_taken_up_with_its_own_schedule(store: ExampleStore, tmp_path: Path) -> None:
     def shortened() -> Training:
         one = Training(store, QUICK, tmp_path)
-        one.shorten(6)
+        one.plan(6)
         return one
 
     with pytest.raises(KeyboardInterrupt):

@@ -109,13 +109,14 @@ def fitted_gain(
         count += int(low.known.sum())
         weight = low.space.weight(model.basis / model.noise[:, None])
     if not count:
-        return np.full(p, UNMEASURED), f"{UNMEASURED:g} of it (too few pixels to measure one scale down)"
+        said = f"{UNMEASURED:.0%} of its correction taken (too few pixels to measure one scale down)"
+        return np.full(p, UNMEASURED), said
     overall = float((weight * both).sum() / max((weight * power).sum(), 1e-12))
     share = count / (count + SHRINK)
     each = share * both / np.maximum(power, 1e-12) + (1 - share) * overall
     gain = np.clip(CAUTION * each, 0.0, 1.0)
     believed = np.average(gain, weights=np.broadcast_to(weight, gain.shape))
-    return gain, f"{believed:.2f} of it, measured on {count} HSI pixels one scale down"
+    return gain, f"{believed:.0%} of its correction taken, as measured on {count} HSI pixels one scale down"
 
 
 def fitted_spread(

@@ -31,6 +31,9 @@ from hsgeo.methods.fusion.subspace import SubspaceParams, check_ratio, fit_model
 from hsgeo.methods.fusion.weights import Weights, load_weights
 from hsgeo.scene.window import Window
 
+#: samples that the fast fusion's variance counts as, beside those that are drawn: few tell a variance badly
+PRIOR = 4
+
 #: steps of the sampler where several samples are asked for, but no number of steps
 SAMPLER_STEPS = 10
 
@@ -185,7 +188,11 @@ class HsrDiffModel:
         return solved.detail + own.detail(left, self.base.energy)[0]
 
     def _variance(self, solved: Solved, drawn: Sequence[torch.Tensor], core: Window) -> np.ndarray:
-        """Variance (B, H, W): between the samples where there are some, else the fast fusion's."""
+        """Variance (B, H, W): the fast fusion's, and where there are samples, the mean of it and of theirs.
+
+        A variance by few samples is drawn to one that is known, as if that were of `PRIOR` more (Gelman et al. 2013,
+        Bayesian Data Analysis, section 2.6).
+        """
         rows, columns = solved.frame.cut(core)
         out = self.base.variance(solved.weights[:, rows, columns], core, solved.flags)
         if drawn:
@@ -193,7 +200,8 @@ class HsrDiffModel:
             parts, both = torch.stack(list(drawn)), solved.flags == 0
             for row, band in enumerate(self.base.model_bands):
                 between = torch.tensordot(torch.as_tensor(self.base.basis[row]).to(parts), parts, ([0], [1])).var(0)
-                out[band, both] = self.spread[row] ** 2 * between.cpu().numpy()[both] + self.base.lost[row]
+                theirs = self.spread[row] ** 2 * between.cpu().numpy()[both] + self.base.lost[row]
+                out[band, both] += (theirs - out[band, both]) * (self.samples - 1) / (self.samples - 1 + PRIOR)
         return out
 
 
@@ -229,7 +237,7 @@ class HsrDiffFusion(Method):
         weights.refuse(inputs.pair.ratio, (len(found.bands), sum(len(g.bands) for g in inputs.pair.groups)), nm)
         base = fit_model(inputs, found, params)
         space = space_of(weights.settings, base, found.patches)
-        gain, said = np.ones(len(base.mean)), "all of it"
+        gain, said = np.ones(len(base.mean)), "all of its correction taken"
         if params.gain == "fitted":
             gain, said = fitted_gain(
                 base, weights, found.patches, params.seed, steps=1 if several else steps, ensemble=params.ensemble

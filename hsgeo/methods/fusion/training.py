@@ -128,7 +128,7 @@ class Training:
         if not len(store):
             raise DataError(f"there is nothing to train on: no image is {LEAST} fine pixels wide one scale down.")
         self.store, self.settings, self.seed, self.device = store, settings, seed, torch.device(device)
-        self.folder, self.said = Path(folder), said
+        self.folder, self.said, self.most = Path(folder), said, settings.steps
         first = store.read(0, slice(0, 1), slice(0, 1))
         channels = (first.own.shape[1] + first.target.shape[1], first.guide.shape[0], first.target.shape[1])
         if start is not None and start.channels != channels:
@@ -146,8 +146,8 @@ class Training:
     def run(self, left: Callable[[], float] = lambda: math.inf, progress: Any = None) -> Weights:
         """Train to the end, to the early stop, or until no time is left; the best weights by the held-back strip.
 
-        `left` says how many seconds there are. Where they are too few for the steps planned, the schedule is cut at the
-        next validation, so that the learning rate always falls to its end.
+        `left` says how many seconds there are: at every validation the schedule is planned anew for them, so that the
+        learning rate always falls to its end.
         """
         s, begun, first = self.settings, time.perf_counter(), self.step
         began, every = begun - self.seconds, max(1, s.steps // s.checks)
@@ -165,7 +165,7 @@ class Training:
             seconds = left()
             if math.isfinite(seconds):
                 pace = (time.perf_counter() - begun) / (self.step - first)
-                self.shorten(self.step + max(0, int(seconds / pace)))
+                self.plan(self.step + max(0, int(seconds / pace)))
             self.keep()
         return self.result()
 
@@ -194,7 +194,7 @@ class Training:
         return sum(p.numel() for p in self.network.parameters())
 
     def pace(self) -> float:
-        """Seconds that a step takes: mean over the sizes of patches, measured; changes nothing."""
+        """Seconds that a step takes, its part of the validations included; measured, changes nothing."""
         source, s = Patches(self.store, self.settings, self.seed), self.settings
         seconds = []
         for stage in range(len(s.patches)):
@@ -205,11 +205,13 @@ class Training:
                 took = time.perf_counter() - start
             seconds.append(took)
         self.optimiser.zero_grad()
-        return float(np.mean(seconds))
+        start = time.perf_counter()
+        validated(self.average, self.store, s, self.device)
+        return float(np.mean(seconds)) + (time.perf_counter() - start) * s.checks / s.steps
 
-    def shorten(self, steps: int) -> None:
-        """Make the whole schedule, rate and sizes of patches, one of fewer steps."""
-        self.settings = self.settings.model_copy(update={"steps": max(1, min(steps, self.settings.steps))})
+    def plan(self, steps: int) -> None:
+        """Make the whole schedule, rate and sizes of patches, one of so many steps, at most those asked for."""
+        self.settings = self.settings.model_copy(update={"steps": max(1, min(steps, self.most))})
         self.weights = replace(self.weights, settings=self.settings)
 
     def _loss(self, batch: list[Any]) -> torch.Tensor:
@@ -287,7 +289,7 @@ class Training:
         state = torch.load(path, weights_only=True, map_location=self.device)
         for name in ("network", "average", "best", "optimiser"):
             getattr(self, name).load_state_dict(state[name])
-        self.shorten(state["steps"])
+        self.plan(state["steps"])
         self.step, self.seconds, self.log = state["step"], state["seconds"], state["log"]
         return True
 

@@ -112,7 +112,7 @@ class Weights:
         except FileNotFoundError as error:
             raise ModelError(f"{path}: no such model; train one with hsgeo train hsr-diff ... -o {path}.") from error
         except (SafetensorError, OSError, ValueError) as error:
-            raise ModelError(f"{path}: not a model file ({error}); give one that hsgeo train has written.") from error
+            raise ModelError(f"{path}: not a model file, or a damaged one; give one of hsgeo train.") from error
         if not isinstance(header, dict) or header.pop("method", None) != "hsr-diff":
             raise ModelError(f"{path}: not a model of hsr-diff; give one that hsgeo train hsr-diff has written.")
         if header.pop("format", None) != FORMAT:
