@@ -115,7 +115,7 @@ def test_examples_of_a_pair_are_its_fusion_one_scale_down() -> None:
     interpolated, detail, _ = PatchCase(low, patch).solution(low)
     error = np.einsum("qp,phw->qhw", np.linalg.inv(c.vectors), truth - (interpolated + detail).numpy())
     expected = error * np.sqrt(c.information + c.detail**-2.0)[:, None, None]
-    assert found.target.shape == (5, 1, 32, 36) and not known.all() and known.mean() > 0.9
+    assert found.target.shape == (5, 1, 32, 36) and not known.all() and known.mean() > 0.85
     np.testing.assert_allclose(found.target[:, 0, known], expected[:, known], rtol=1e-2, atol=1e-2)
     assert np.isnan(found.target[:, :, ~known]).all()
     own, guide = c.inputs(interpolated, detail)

@@ -17,15 +17,21 @@ import numpy as np
 from scipy.ndimage import binary_dilation
 
 from hsgeo.methods.fusion.fit import PatchCase, fit_prior
+from hsgeo.methods.fusion.frame import Frame
+from hsgeo.methods.fusion.missing import covered, regress
 from hsgeo.methods.fusion.model import SubspaceModel
 from hsgeo.methods.fusion.prior import FallingSpectrum
+from hsgeo.methods.fusion.variance import without_hsi
 from hsgeo.observation.psf import Psf
 
 #: HSI pixels that are enough to measure on, and fewer than which nothing is measured
 ENOUGH, FEW = 10000, 100
 
-#: pixels of the coarsest image around a gap of the MSI in which nothing is measured
+#: pixels of the coarsest image around a gap in which nothing is measured
 NEAR = 2
+
+#: side of the gaps of the HSI that its errors without it are measured in, HSI pixels
+HIDDEN = 8
 
 #: smallest and largest factor of a standard deviation
 LIMITS = (0.5, 5.0)
@@ -48,12 +54,13 @@ def calibrate(model: SubspaceModel, patches: Sequence[Any], seed: int = 0) -> No
     pairs = reduced(model, patches, np.random.default_rng(seed))
     count = sum(int(known.sum()) for _, _, known in pairs)
     if count < FEW:
-        model.calibration = np.stack([np.full(len(model.noise), USUAL), np.ones(len(model.noise))])
+        model.calibration = np.outer([USUAL, 1.0, 1.0], np.ones(len(model.noise)))
         said = f"{USUAL:g} taken for all bands (too few pixels to measure one scale down)"
     else:
         model.calibration = _factors(model, pairs)
         low, mid, high = np.percentile(model.calibration[0], [0, 50, 100])
         said = f"{mid:.2f} (median; {low:.2f} to {high:.2f}), measured on {count} HSI pixels one scale down"
+    model.calibration[2] = _without_hsi(model, patches)
     share = float(np.sqrt(np.mean(model.lost / model.noise**2)))
     text = f"the model's posterior standard deviation times {said}"
     if share >= 0.005:
@@ -63,7 +70,7 @@ def calibrate(model: SubspaceModel, patches: Sequence[Any], seed: int = 0) -> No
 
 
 def _factors(model: SubspaceModel, pairs: Sequence[tuple[Any, np.ndarray, np.ndarray]]) -> np.ndarray:
-    """Factors (2, B_model) for pixels that both images see and for those that the HSI alone sees."""
+    """Factors (3, B_model) for pixels that both images see and for those that the HSI alone sees; the third is 1."""
     low = one_scale_down(model, [patch for patch, _, _ in pairs])
     low.tabulate_variance()
     assert low.table is not None
@@ -86,7 +93,32 @@ def _factors(model: SubspaceModel, pairs: Sequence[tuple[Any, np.ndarray, np.nda
     predicted /= count
     overall = np.maximum(real.sum(1, keepdims=True), 0.0) / predicted.sum(1, keepdims=True)
     squares = np.clip(real / predicted, overall / 4, overall * 4)
-    return np.clip(np.sqrt(squares), *LIMITS)
+    return np.concatenate([np.clip(np.sqrt(squares), *LIMITS), np.ones((1, bands))])
+
+
+def _without_hsi(model: SubspaceModel, patches: Sequence[Any]) -> np.ndarray:
+    """Factors (B_model,) for pixels that the MSI alone sees: by gaps made in a known HSI, as on a chessboard."""
+    p = len(model.mean)
+    moment, count = np.zeros((p, p)), 0
+    for patch in patches:
+        coarse = model.coefficients(patch.hsi[model.model_bands].astype(float))
+        frame = Frame.alone(tuple(n * model.scale for n in coarse.shape[1:]), 0, model.multiple)
+        coarse, seen = frame.take(coarse, model.scale), model.scaled(patch.msi, frame)
+        cut = (slice(None), *frame.cut(frame.outer, model.scale))
+        known = np.isfinite(coarse).all(0) & covered(seen, coarse.shape[1:])
+        rows, columns = (np.arange(n) // HIDDEN for n in coarse.shape[1:])
+        for parity in (0, 1):
+            hidden = (rows[:, None] + columns) % 2 == parity
+            found = regress(np.where(hidden, np.nan, coarse), seen, model.sensors, model.mean, model.spread)
+            error = (found - coarse)[cut][:, (known & hidden)[cut[1:]]]
+            moment += error @ error.T
+            count += error.shape[1]
+    if count < FEW:
+        return np.ones(len(model.basis))
+    # the HSI's own noise is white of variance 1 in the coefficients
+    real = np.einsum("bp,pq,bq->b", model.basis, moment / count - np.eye(p), model.basis)
+    raw = without_hsi(model.sensors, model.spread, model.basis)
+    return np.maximum(np.sqrt(np.maximum(real, 0) / raw), LIMITS[0])
 
 
 def one_scale_down(model: SubspaceModel, patches: Sequence[Any]) -> SubspaceModel:
@@ -101,8 +133,7 @@ def reduced(
 ) -> list[tuple[SimpleNamespace, np.ndarray, np.ndarray]]:
     """Patches one scale down: both images degraded and as noisy as the originals; the truth and where it is known.
 
-    The truth are the HSI's coefficients (p, h, w), with their noise. Near the MSI's gaps, which `PatchCase` does not
-    fill, nothing counts as known.
+    The truth are the HSI's coefficients (p, h, w), with their noise. Near gaps of either image nothing counts as known.
     """
     psf, step = model.sensors[-1].psf, model.multiple
     out, total = [], 0
@@ -124,8 +155,8 @@ def reduced(
             gaps = ~np.isfinite(msi[-1]).all(0).repeat(r, 0).repeat(r, 1)
             known &= ~binary_dilation(gaps, iterations=NEAR * model.scale)
         y = _degraded(hsi, psf, model.scale, noise, rng)
-        coarse = y[model.model_bands[0]]
-        known &= np.isfinite(coarse).repeat(model.scale, 0).repeat(model.scale, 1)
+        gaps = ~np.isfinite(y[model.model_bands[0]]).repeat(model.scale, 0).repeat(model.scale, 1)
+        known &= ~binary_dilation(gaps, iterations=NEAR * model.scale)
         truth = model.coefficients(hsi[model.model_bands])
         out.append((SimpleNamespace(hsi=y.astype(np.float32), msi=msi), np.nan_to_num(truth), known))
         total += int(known.sum())

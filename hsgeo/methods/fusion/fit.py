@@ -12,6 +12,7 @@ import torch
 
 from hsgeo.methods.base import FusionInputs
 from hsgeo.methods.fusion.frame import Frame, round_up
+from hsgeo.methods.fusion.missing import regress
 from hsgeo.methods.fusion.model import SubspaceModel
 from hsgeo.methods.fusion.prior import coarser_detail, local_energy, positive
 from hsgeo.methods.fusion.solver import mix
@@ -126,18 +127,19 @@ def _shrunk(moment: np.ndarray, count: int, model: SubspaceModel) -> np.ndarray:
 
 
 class PatchCase:
-    """A sample patch as a scene of its own: mirrored on all sides."""
+    """A sample patch as a scene of its own: mirrored on all sides, gaps of the HSI filled from the MSI."""
 
     def __init__(self, model: SubspaceModel, patch: Any) -> None:
         coarse = model.coefficients(patch.hsi[model.model_bands].astype(float))
-        self.coarse = np.where(np.isfinite(coarse), coarse, model.mean[:, None, None])
         height, width = (n * model.scale for n in coarse.shape[1:])
         margin = round_up(MARGIN * model.scale, model.multiple)
         self.frame = Frame.alone((height, width), margin, model.multiple)
         own = model.operators(self.frame.shape)
-        coarse = self.frame.take(self.coarse, model.scale)
+        msi = model.scaled(patch.msi, self.frame)
+        coarse = regress(self.frame.take(coarse, model.scale), msi, model.sensors, model.mean, model.spread)
+        self.coarse = coarse[(slice(None), *self.frame.cut(self.frame.outer, model.scale))]
         prior = own.tensor(model.calm(coarse))
-        seen = [own.tensor(x) for x in (*model.scaled(patch.msi, self.frame), coarse)]
+        seen = [own.tensor(x) for x in (*msi, coarse)]
         self.data = [torch.nan_to_num(d, 0, 0, 0) for d in own.innovations(seen, prior, own.upsample(prior))]
 
     @property

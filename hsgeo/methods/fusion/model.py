@@ -80,7 +80,7 @@ class SubspaceModel(FittedModel):
         Variance of what the subspace leaves out, beyond the noise.
     observation : Observation
         Of the bands of the model.
-    calibration : array (2, B_model), optional
+    calibration : array (3, B_model), optional
         Factors of the model's standard deviations, where both images have data and where the HSI alone has, that bring
         them to the errors measured one scale down; see `hsgeo.methods.fusion.calibration`. None: the variance is the
         raw one, exact under the model.

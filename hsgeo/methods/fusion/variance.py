@@ -61,6 +61,17 @@ def mean_covariance(sensors: Sequence[Sensor], covariance: np.ndarray, spectrum:
     return basis @ ((out + out.T) / 2) @ basis.T
 
 
+def of_bands(covariance: np.ndarray, basis: np.ndarray) -> np.ndarray:
+    """Variance of each band (..., B) by the coefficients' covariance (..., p, p)."""
+    return np.maximum(np.einsum("bp,...pq,bq->...b", basis, covariance, basis, optimize=True), 0)
+
+
+def without_hsi(sensors: Sequence[Sensor], spread: np.ndarray, basis: np.ndarray) -> np.ndarray:
+    """Variance of each band (B,) where the MSI alone sees."""
+    gram = sum((s.matrix.T @ s.matrix for s in sensors[:-1]), np.zeros_like(spread))
+    return of_bands(np.linalg.inv(np.linalg.inv(spread) + gram), basis)
+
+
 @dataclass(frozen=True)
 class VarianceTable:
     """Variance per band of the model.
@@ -92,24 +103,19 @@ class VarianceTable:
         side = round_up(DOMAIN * sensors[-1].ratio, lcm(*(s.ratio for s in sensors)))
         solver = ClosedForm((side, side), sensors, covariance, spectrum)
 
-        def bands(matrix: np.ndarray) -> np.ndarray:
-            return np.maximum(np.einsum("bp,...pq,bq->...b", basis, matrix, basis, optimize=True), 0)
-
-        gram = sum((s.matrix.T @ s.matrix for s in sensors[:-1]), np.zeros_like(spread))
         return cls(
-            np.stack([bands(posterior_covariance(solver, level)) for level in LEVELS]),
-            bands(posterior_covariance(solver, alone=True)),
-            bands(np.linalg.inv(np.linalg.inv(spread) + gram)),
+            np.stack([of_bands(posterior_covariance(solver, level), basis) for level in LEVELS]),
+            of_bands(posterior_covariance(solver, alone=True), basis),
+            without_hsi(sensors, spread, basis),
         )
 
     def scaled(self, factors: np.ndarray | float, lost: np.ndarray) -> VarianceTable:
-        """With standard deviations `factors` (2, B) times as large, and the variance `lost` (B,) on top.
+        """With standard deviations `factors` (3, B) times as large, and the variance `lost` (B,) on top.
 
-        The factors are those of pixels that both images see and of those that the HSI alone sees; what the MSI alone
-        sees varies as the scene does, which is measured anyway.
+        The factors are those of pixels that both images see, of those that the HSI alone sees, and the MSI alone.
         """
-        both, hsi = np.broadcast_to(factors, (2, *lost.shape)) ** 2
-        return VarianceTable(self.levels * both + lost, self.hsi_only * hsi + lost, self.msi_only + lost)
+        both, hsi, msi = np.broadcast_to(factors, (3, *lost.shape)) ** 2
+        return VarianceTable(self.levels * both + lost, self.hsi_only * hsi + lost, self.msi_only * msi + lost)
 
     def over(self, weights: torch.Tensor, origin: tuple[int, int], flags: np.ndarray) -> np.ndarray:
         """Variance (B, H, W) of pixels whose first lies at `origin` of the fine grid; weights (levels, H, W)."""
