@@ -78,7 +78,8 @@ def fuse(
         raise ParameterError(f"--train: method {method} has nothing to train; add --method hsr-diff.")
     job = FusionJob(hsi, msi, options, run=run.options(), params=params, progress=progress)
     if dry_run:
-        return job.plan(target, writing), _print_plan
+        more = {k: v for k, v in (("uncertainty", uncertainty), ("flags", flags)) if v is not None}
+        return {**job.plan(target, writing), "outputs": more, "train": train}, _print_plan
 
     def trained() -> dict[str, str]:
         """A model trained on the pair, kept beside the output."""
@@ -111,6 +112,9 @@ def _print_plan(r: dict[str, Any]) -> None:
                 "output",
                 f"{r['output']} ({r['dtype']}, {r['output_bytes'] / 1e6:.1f} MB before compression); not written",
             ),
+            *((name, f"{path}; not written") for name, path in r["outputs"].items()),
+            ("method", ", ".join([r["method"], *(f"{k} {v}" for k, v in r["parameters"].items() if k != "training")])),
+            ("training", "on this pair first" if r["train"] else None),
             ("grid", f"{height} x {width} pixels of {g['gsd'][1]:g}, ratio {g['ratio']}, {g['crs'][:40]}"),
             ("bands", f"{r['bands']}, of which {r['good_bands']} good by their flags"),
             ("shift", _shift(r["shift"])),

@@ -232,6 +232,8 @@ class FusionJob:
         return {
             "output": str(output),
             "inputs": self.inputs,
+            "method": self.arguments["method"],
+            "parameters": self.values,
             "grid": describe_grid(self.pair),
             "bands": bands,
             "good_bands": int(good.sum()),

@@ -128,9 +128,9 @@ def train(
         if resume and (report := _finished(files["log"], identity)) is not None and target.exists():
             say(f"nothing to resume: {target} is trained")
             return report
+        _begin(work, identity, list(files.values()), overwrite)
         if resume:
             say(f"nothing to resume: {work} has no interrupted training; starting with the first step")
-        _begin(work, identity, list(files.values()), overwrite)
     try:
         if not (work / "examples.json").exists():
             shutil.rmtree(work / "examples.zarr", ignore_errors=True)

@@ -167,8 +167,9 @@ def test_fuse_checks_everything_before_it_trains(inside, capfd):
     Path("f.png").write_bytes(b"precious")
     refused(command, capfd, "f.png exists")
     Path("f.png").unlink()
-    out, _ = succeed([*command, "--dry-run"], capfd)
-    assert "not written" in out and new_files() == set()
+    out, _ = succeed([*command, "--dry-run", "--samples", "4"], capfd)
+    assert "f_std.tif; not written" in out and "hsr-diff, " in out and "samples 4" in out
+    assert "on this pair first" in out and new_files() == set()
 
 
 def test_steps_and_samples(inside, capfd):
