@@ -121,6 +121,8 @@ class Model(Protocol):
         Whether `apply` fills `TileResult.variance`.
     notes : list of str
         What the user must be told.
+    fingerprint : str, optional
+        Of trained weights: an interrupted run is gone on with by the same ones only.
     """
 
     scale: int

@@ -101,7 +101,7 @@ def _compared(
 
 
 def wavelengths_of(hsi: xr.DataArray, model: SubspaceModel) -> tuple[float, ...] | None:
-    """Those of the bands that are fused; None where one is not known."""
+    """Of the bands that are fused, nm; None where one is not known."""
     nm = hsi["wavelength"].values[model.model_bands].astype(float)
     return tuple(nm.tolist()) if np.isfinite(nm).all() else None
 

@@ -323,6 +323,7 @@ def test_limited_time_holds_the_whole_schedule(inside, monkeypatch):
     said.clear()
     trained(minutes=1.0, said=said.append, resume=True, overwrite=True)
     assert said[0].startswith("going on from step")
+    assert said[1].endswith("steps at most") and Weights.load("m.safetensors").about["steps"] == 6
 
 
 def test_training_goes_on_from_a_model_and_keeps_its_network(inside):

@@ -54,23 +54,23 @@ def calibrate(model: SubspaceModel, patches: Sequence[Any], seed: int = 0) -> No
     pairs = reduced(model, patches, np.random.default_rng(seed))
     count = sum(int(known.sum()) for _, _, known in pairs)
     if count < FEW:
-        model.calibration = np.outer([USUAL, 1.0, 1.0], np.ones(len(model.noise)))
+        factors = np.outer([USUAL, 1.0], np.ones(len(model.noise)))
         said = f"{USUAL:g} taken for all bands (too few pixels to measure one scale down)"
     else:
-        model.calibration = _factors(model, pairs)
-        low, mid, high = np.percentile(model.calibration[0], [0, 50, 100])
+        factors = _factors(model, pairs)
+        low, mid, high = np.percentile(factors[0], [0, 50, 100])
         said = f"{mid:.2f} (median; {low:.2f} to {high:.2f}), measured on {count} HSI pixels one scale down"
-    model.calibration[2] = _without_hsi(model, patches)
+    model.calibration = np.vstack([factors, _without_hsi(model, patches)])
     share = float(np.sqrt(np.mean(model.lost / model.noise**2)))
     text = f"the model's posterior standard deviation times {said}"
     if share >= 0.005:
         text += f"; for what of the spectra is outside the subspace, {share:.2g} of the HSI's noise in quadrature"
     model.estimates["uncertainty"] = text
-    model.estimates["uncertainty_factor"] = float(np.median(model.calibration[0]))
+    model.estimates["uncertainty_factor"] = float(np.median(factors[0]))
 
 
 def _factors(model: SubspaceModel, pairs: Sequence[tuple[Any, np.ndarray, np.ndarray]]) -> np.ndarray:
-    """Factors (3, B_model) for pixels that both images see and for those that the HSI alone sees; the third is 1."""
+    """Factors (2, B_model) for pixels that both images see and for those that the HSI alone sees."""
     low = one_scale_down(model, [patch for patch, _, _ in pairs])
     low.tabulate_variance()
     assert low.table is not None
@@ -93,7 +93,7 @@ def _factors(model: SubspaceModel, pairs: Sequence[tuple[Any, np.ndarray, np.nda
     predicted /= count
     overall = np.maximum(real.sum(1, keepdims=True), 0.0) / predicted.sum(1, keepdims=True)
     squares = np.clip(real / predicted, overall / 4, overall * 4)
-    return np.concatenate([np.clip(np.sqrt(squares), *LIMITS), np.ones((1, bands))])
+    return np.clip(np.sqrt(squares), *LIMITS)
 
 
 def _without_hsi(model: SubspaceModel, patches: Sequence[Any]) -> np.ndarray:

@@ -54,7 +54,7 @@ class Example:
     seen : tuple of Seen
         Both images, where the signal is what they show.
     nm : tuple of float, optional
-        Wavelengths of the HSI's bands; not stored.
+        Wavelengths of the HSI's bands in nm; not stored.
     """
 
     own: np.ndarray

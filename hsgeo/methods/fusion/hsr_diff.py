@@ -50,7 +50,8 @@ class HsrDiffParams(SubspaceParams):
         default="fitted", description="how much of the prediction is believed: measured one scale down, or all"
     )
     ensemble: bool = Field(
-        default=False, description="of one step: mean over the image turned and mirrored in eight ways; 5 times slower"
+        default=False,
+        description="of one step: mean over the image turned and mirrored in eight ways; 4 to 7 times slower",
     )
     consistency: bool = Field(default=False, description="solve for both images once more about the prediction")
     training: TrainingParams = Field(default=TrainingParams(), description="how a model is trained, with --train")
@@ -92,7 +93,7 @@ class HsrDiffModel:
 
     @property
     def fingerprint(self) -> str:
-        """Of the network, without which an interrupted fusion cannot be gone on with."""
+        """The network's; see `hsgeo.methods.base.Model`."""
         return self.weights.fingerprint
 
     @property

@@ -36,7 +36,7 @@ class Turn(NamedTuple):
         return x.flip(-1) if self.mirror else x
 
     def back(self, x: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:
-        """Undo it: an image of this shape."""
+        """Undo it: (N, C, h, w) turned -> (N, C, *shape)."""
         x = torch.rot90(x.flip(-1) if self.mirror else x, -self.quarters, (-2, -1))
         return x[..., : shape[0], : shape[1]]
 

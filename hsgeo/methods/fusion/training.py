@@ -166,6 +166,8 @@ class Training:
             if math.isfinite(seconds):
                 pace = (time.perf_counter() - begun) / (self.step - first)
                 self.plan(self.step + max(0, int(seconds / pace)))
+                if progress is not None:
+                    progress.total = self.settings.steps
             self.keep()
         return self.result()
 

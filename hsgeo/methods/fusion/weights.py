@@ -146,8 +146,8 @@ class Weights:
         ratio : int
         bands : (int, int), optional
             Fused HSI bands and MSI bands, where they are known.
-        nm : array, optional
-            Wavelengths of the former.
+        nm : array (HSI bands,), optional
+            Wavelengths of the former, nm.
 
         Raises
         ------
