@@ -10,6 +10,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from hsgeo.methods.fusion.calibration import LIMITS, USUAL, beyond_subspace, neighbours, one_scale_down, reduced
+from hsgeo.methods.fusion.fit import PatchCase
 from hsgeo.methods.fusion.prior import FallingSpectrum
 from hsgeo.methods.fusion.solver import Sensor
 from hsgeo.methods.fusion.subspace import SubspaceFusion, SubspaceParams
@@ -68,6 +69,20 @@ def test_a_gap_in_the_hsi_leaves_the_rest_as_it_was_and_is_itself_uncertain() ->
     std = [np.sqrt(r.variance) for r in (whole, holed)]
     assert rms(std[1][:, both]) == pytest.approx(rms(std[0][:, both]), rel=0.15)
     assert 0.8 < rms(std[1][:, alone]) / rms((holed.values - c.truth)[:, alone]) < 3
+
+
+def test_a_gap_in_the_hsi_is_filled_where_the_scene_is_learned() -> None:
+    """Not with the scene's mean, which would make borders of it, and detail where there is none."""
+    c = make_case(shape=(32, 32), ratio=4)
+    whole, (patch,) = fit(c, calibrate=False), c.pair.sample()
+    true = PatchCase(whole, patch).coarse[:, 10:18, 12:20]
+    c.pair.hsi_values[:, 10:18, 12:20] = np.nan
+    holed, (patch,) = fit(c, calibrate=False), c.pair.sample()
+    found = PatchCase(whole, patch).coarse[:, 10:18, 12:20]
+    left, blank = (np.square(v - true).mean() for v in (found, whole.mean[:, None, None]))
+    assert left < 0.3 * blank
+    power = [np.trace(m.basis @ m.covariance @ m.basis.T) for m in (whole, holed)]
+    assert power[1] == pytest.approx(power[0], rel=0.2)
 
 
 def test_what_the_msi_alone_sees_is_measured_where_the_hsi_is_known() -> None:

@@ -262,6 +262,16 @@ def test_a_sample_of_many_steps_is_believed_as_far_as_it_is_right(tmp_path: Path
     assert found[0] > plain - 0.05 and found[1] < found[0]
 
 
+def test_an_ensemble_is_believed_as_far_as_an_ensemble_is_right(tmp_path: Path) -> None:
+    c = make_case(shape=(24, 20))
+    one, eight = (HsrDiffFusion().fit(c.inputs(), HsrDiffParams(ensemble=e)) for e in (False, True))
+    patches_ = c.pair.sample()
+    for model, ensemble in ((one, False), (eight, True)):
+        gain, _ = fitted_gain(model.base, model.weights, patches_, ensemble=ensemble)
+        np.testing.assert_allclose(model.gain, gain, rtol=1e-4, atol=1e-6)
+    assert np.abs(one.gain - eight.gain).max() > 1e-3
+
+
 def test_a_pair_too_small_to_be_measured(monkeypatch) -> None:
     c = make_case(shape=(7, 7), ratio=4)
     model = SubspaceFusion().fit(c.inputs())

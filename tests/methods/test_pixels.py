@@ -284,6 +284,21 @@ def test_the_network_sees_the_noisy_signal_itself():
     assert not torch.allclose(denoised(network, own, z, gamma, guide, item), out)
 
 
+def test_the_image_is_always_shown_noisy_and_every_level_counts_alike(store, tmp_path):
+    """A sampler never shows such a network anything else, and it predicts the image at each level."""
+    settings = TrainingParams.model_validate({**PARAMS, "loss": "l1", "seen_noise": 0.0})
+    batch = list(Patches(store, settings, 0)[1])
+    own, guide, clean, weight, item, gamma, noise, _ = batch
+    assert (gamma > 0).all() and len(set(gamma.tolist())) > 1
+    training = Training(store, settings, tmp_path)
+    power = gamma.view(-1, 1, 1, 1)
+    z = power.sqrt() * clean + (1 - power).sqrt() * noise
+    with torch.no_grad():
+        found = denoised(training.network, own, z, gamma, guide, item, plain=True)
+    each = (found - clean).abs().mean((1, 2, 3))
+    assert training._loss(batch).item() == pytest.approx(float(weight @ each) / settings.batch, rel=1e-4)
+
+
 def test_the_loss_needs_the_image():
     with pytest.raises(ParameterError, match="observed needs space=pixels"):
         settings_of({"loss": "observed"})

@@ -249,11 +249,13 @@ def test_losses() -> None:
     assert predicted.grad is not None and (predicted.grad[1] == 0).all() and (predicted.grad[0] != 0).all()
 
 
-def test_the_loss_of_a_batch_is_that_of_the_process(store: ExampleStore, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["huber", "l1"])
+def test_the_loss_of_a_batch_is_that_of_the_process(store: ExampleStore, tmp_path: Path, kind: str) -> None:
     """z = sqrt(gamma) z_0 + sqrt(1 - gamma) noise, and the less noise there is, the more an error counts."""
-    one = Training(store, QUICK, tmp_path)
+    settings = with_(loss=kind)
+    one = Training(store, settings, tmp_path)
     torch.nn.init.normal_(one.network.out.weight, std=0.3)
-    batch = list(Patches(store, QUICK, 0)[2])
+    batch = list(Patches(store, settings, 0)[2])
     own, guide, clean, weight, item, gamma, noise, _ = batch
     clean[0, 0, :3] = torch.nan
     assert 0 < (gamma > 0).sum() < len(gamma)
@@ -267,8 +269,9 @@ def test_the_loss_of_a_batch_is_that_of_the_process(store: ExampleStore, tmp_pat
                 one.network, own[m : m + 1], z[None], gamma[m : m + 1], guide[item[m : m + 1]], torch.tensor([0])
             )
         size = (found[0] - clean[m]).nan_to_num().abs()
-        each = torch.where(size < HUBER, size**2, 2 * HUBER * size - HUBER**2)
-        total += float(weight[m] * each.mean()) / max(1 - g, 1e-3) / QUICK.batch
+        each = size if kind == "l1" else torch.where(size < HUBER, size**2, 2 * HUBER * size - HUBER**2)
+        hidden = max(1 - g, 1e-3) ** (0.5 if kind == "l1" else 1)  # a size, and the square of one
+        total += float(weight[m] * each.mean()) / hidden / QUICK.batch
     loss = one._loss(batch)
     assert loss.item() == pytest.approx(total, rel=1e-5)
     loss.backward()

@@ -231,6 +231,16 @@ def test_resume_needs_the_same_training(inside):
     assert trained(resume=True)["steps"] == 6
 
 
+def test_resume_needs_the_same_start(inside):
+    trained("start.safetensors")
+    begun = {"start": "start.safetensors", "params": {**QUICK, "seen_noise": 0.4}}
+    with pytest.raises(KeyboardInterrupt):
+        trained(progress=Interrupts("train", 2), **begun)
+    trained("start.safetensors", seed=3, overwrite=True)
+    with pytest.raises(ResumeError, match=r"differs in start_weights\."):
+        trained(resume=True, **begun)
+
+
 def test_a_fusion_is_not_gone_on_with_by_another_network(inside):
     """Tiles that are done are another network's where the file has been written anew."""
     trained("w.safetensors")
