@@ -66,6 +66,8 @@ class ZarrSink:
         import zarr
         from zarr.codecs import BloscCodec
 
+        from .zarr_folder import QuietFolder
+
         side, level = array_options(target, creation)
         self.meta, self.target, self.path = meta, target, folder / target.name
         self.needed = meta.nbytes
@@ -74,18 +76,23 @@ class ZarrSink:
         count, height, width = meta.shape
         deep = max(1, CHUNK_BYTES // (side * side * meta.dtype.itemsize))
         chunk = (-(-count // -(-count // deep)), min(side, height), min(side, width))
-        self._group = zarr.create_group(self.path, zarr_format=3, attributes={"Conventions": "CF-1.8"})
-        self._array = self._group.create_array(
-            NAME,
-            shape=meta.shape,
-            chunks=chunk,
-            dtype=meta.dtype,
-            fill_value=0 if meta.nodata is None else _fill(meta.nodata, meta.dtype),
-            compressors=BloscCodec(cname="zstd", clevel=level, shuffle="shuffle"),
-            dimension_names=("band", "y", "x"),
-            attributes=array_attributes(meta),
-        )
-        self._write_coordinates()
+        self._folder = QuietFolder(self.path)
+        try:
+            self._group = zarr.create_group(self._folder, zarr_format=3, attributes={"Conventions": "CF-1.8"})
+            self._array = self._group.create_array(
+                NAME,
+                shape=meta.shape,
+                chunks=chunk,
+                dtype=meta.dtype,
+                fill_value=0 if meta.nodata is None else _fill(meta.nodata, meta.dtype),
+                compressors=BloscCodec(cname="zstd", clevel=level, shuffle="shuffle"),
+                dimension_names=("band", "y", "x"),
+                attributes=array_attributes(meta),
+            )
+            self._write_coordinates()
+        except BaseException:
+            self.close()
+            raise
 
     def _write_coordinates(self) -> None:
         meta = self.meta
@@ -129,7 +136,8 @@ class ZarrSink:
             zarr.consolidate_metadata(self.path)
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Nothing is written afterwards, nor by a thread that has not heard of an error yet."""
+        self._folder.stop()
 
 
 def array_options(target: Path, creation: Mapping[str, Any]) -> tuple[int, int]:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import pickle
+import shutil
+import threading
+import time
 import warnings
 
 import numpy as np
@@ -10,7 +15,7 @@ import pytest
 import xarray as xr
 import zarr
 
-from hsgeo.errors import ParameterError, SceneReadError
+from hsgeo.errors import OutputWriteError, ParameterError, SceneReadError
 from hsgeo.scene import open_scene, write_scene
 from hsgeo.scene.zarr_store import open_zarr_scene
 
@@ -109,3 +114,61 @@ def test_a_damaged_chunk_is_said(store):
     chunk.write_bytes(chunk.read_bytes()[:50])
     with pytest.raises(SceneReadError, match=r"a\.zarr cannot be read: a chunk is damaged"):
         _ = open_zarr_scene(store, chunks=None).values
+
+
+def test_nothing_is_written_to_a_folder_that_was_given_up(tmp_path, monkeypatch):
+    """zarr raises at the first chunk that fails while its threads go on with the others."""
+    import zarr.storage._local as local
+    from zarr.core.buffer import default_buffer_prototype
+
+    from hsgeo.scene.zarr_folder import QuietFolder
+
+    entered, go = threading.Event(), threading.Event()
+    put = local._put
+
+    def slow(*args, **kwargs):
+        entered.set()
+        go.wait(30)
+        return put(*args, **kwargs)
+
+    monkeypatch.setattr(local, "_put", slow)
+    folder = QuietFolder(tmp_path / "a.zarr")
+    value = default_buffer_prototype().buffer.from_bytes(b"1")
+    writer = threading.Thread(target=lambda: asyncio.run(folder.set("c/0", value)))
+    writer.start()
+    assert entered.wait(30)
+    stopper = threading.Thread(target=folder.stop)
+    stopper.start()
+    stopper.join(0.2)
+    assert stopper.is_alive()  # the write under way is waited for
+    go.set()
+    stopper.join(30)
+    assert not stopper.is_alive() and (tmp_path / "a.zarr/c/0").read_bytes() == b"1"
+    writer.join()
+    shutil.rmtree(tmp_path / "a.zarr")
+    with pytest.raises(OSError, match="given up"):
+        asyncio.run(folder.set("c/1", value))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_slow_thread_leaves_nothing_behind_a_write_that_failed(tmp_path, monkeypatch):
+    import zarr.storage._local as local
+
+    put, failed, ended = local._put, threading.Event(), []
+
+    def uneven(path, value, **kwargs):
+        if "/c/" not in str(path) or "/scene/" not in str(path):
+            return put(path, value, **kwargs)
+        if not failed.is_set():
+            failed.set()
+            raise OSError(errno.EIO, "broken")
+        time.sleep(0.5)  # the folder is given up meanwhile
+        ended.append(put(path, value, **kwargs))
+        return ended[-1]
+
+    monkeypatch.setattr(local, "_put", uneven)
+    monkeypatch.setattr("hsgeo.scene.zarr_store.CHUNK_BYTES", 1)  # each band a chunk
+    with pytest.raises(OutputWriteError, match=r"a\.zarr cannot be written \(broken\)"):
+        write_scene(full_scene(), tmp_path / "a.zarr")
+    time.sleep(1)
+    assert ended and list(tmp_path.iterdir()) == []
