@@ -42,7 +42,9 @@ APPLIED: dict[str, dict[str, Any]] = {
     "25 steps": {"steps": 25},
     "100 steps": {"steps": 100},
     "all of the prediction believed": {"gain": "full"},
-    "with data consistency": {"consistency": True},
+    "data consistency at the end": {"consistency": "end"},
+    "10 steps, data consistency at the end": {"steps": 10, "consistency": "end"},
+    "10 steps, data consistency at every step": {"steps": 10, "consistency": "steps"},
 }
 
 

@@ -93,7 +93,9 @@ def test_it_is_found_by_name() -> None:
     [
         (4, 20, False, {}),
         (4, 32, True, {}),
-        (3, 30, False, {"consistency": True}),
+        (3, 30, False, {"consistency": "end"}),
+        (3, 36, True, {"consistency": "steps", "steps": 3}),
+        (4, 20, False, {"consistency": "steps", "steps": 2}),
         (3, 36, False, {"steps": 2}),
         (4, 28, False, {"ensemble": True}),
     ],
@@ -173,7 +175,7 @@ def test_no_gain_is_the_fast_fusion(tmp_path: Path) -> None:
     assert ours.stats == plain.stats
 
 
-@pytest.mark.parametrize(("ratio", "params"), [(3, {}), (4, {"steps": 2}), (3, {"consistency": True})])
+@pytest.mark.parametrize(("ratio", "params"), [(3, {}), (4, {"steps": 2}), (3, {"consistency": "end"})])
 def test_misfits_are_those_of_the_output(tmp_path: Path, ratio: int, params: dict) -> None:
     """The result degraded by dense matrices, and through the response, beside both images."""
     c = case(ratio)
@@ -188,7 +190,9 @@ def test_misfits_are_those_of_the_output(tmp_path: Path, ratio: int, params: dic
 
 def test_solving_once_more_brings_both_images_back(tmp_path: Path) -> None:
     c = case()
-    free, bound = (fuse_tiles(fitted(c, wild(), tmp_path, gain="full", consistency=b), c.pair).stats for b in (0, 1))
+    free, bound = (
+        fuse_tiles(fitted(c, wild(), tmp_path, gain="full", consistency=b), c.pair).stats for b in ("none", "end")
+    )
     for name in ("hsi", "msi"):
         assert free[f"{name}_chi2"] > 5 * free[f"{name}_count"]
         assert bound[f"{name}_chi2"] < 1.2 * bound[f"{name}_count"]

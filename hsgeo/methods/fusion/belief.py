@@ -16,6 +16,7 @@ import torch
 from torch.nn.functional import pad
 
 from hsgeo.methods.fusion.calibration import FEW, one_scale_down, reduced
+from hsgeo.methods.fusion.data_consistency import DataConsistency
 from hsgeo.methods.fusion.fit import PatchCase
 from hsgeo.methods.fusion.model import SubspaceModel
 from hsgeo.methods.fusion.sampling import OVERLAP, PATCH, context, sample
@@ -51,14 +52,27 @@ class Low(NamedTuple):
     result: torch.Tensor
     error: torch.Tensor
     known: torch.Tensor
+    agreement: DataConsistency | None = None
 
     def predicted(self, weights: Weights, steps: int, seed: int, ensemble: bool = False) -> torch.Tensor:
         """A sample of the error (p, H, W), in the units of the space."""
-        z = sample(weights, self.own, self.guide, self.outer, self.window, steps, seed, ensemble=ensemble)
+        z = sample(
+            weights,
+            self.own,
+            self.guide,
+            self.outer,
+            self.window,
+            steps,
+            seed,
+            ensemble=ensemble,
+            agreement=self.agreement,
+        )
         return self.space.residual(z.flatten(0, 1), self.result)
 
 
-def low_patches(model: SubspaceModel, weights: Weights, patches: Sequence[Any], steps: int, seed: int) -> Iterator[Low]:
+def low_patches(
+    model: SubspaceModel, weights: Weights, patches: Sequence[Any], steps: int, seed: int, consistent: bool = False
+) -> Iterator[Low]:
     """The patches of a pair one scale down, with the context that samples of these steps need."""
     pairs = reduced(model, patches, np.random.default_rng(seed))
     if sum(int(known.sum()) for _, _, known in pairs) < FEW:
@@ -66,14 +80,17 @@ def low_patches(model: SubspaceModel, weights: Weights, patches: Sequence[Any], 
     low = one_scale_down(model, [patch for patch, _, _ in pairs])
     space = space_of(weights.settings, low, [patch for patch, _, _ in pairs])
     for patch, truth, known in pairs:
-        interpolated, detail, _ = PatchCase(low, patch).solution(low)
+        case = PatchCase(low, patch)
+        interpolated, detail, _ = case.solution(low)
         result = interpolated + detail
         msi = (repeated(x, r) for x, r in zip(patch.msi, low.ratios, strict=True))
         margin = context(weights, steps)
         own, guide = padded(*space.inputs(interpolated, detail, msi), margin)
         true = space.residual(space.target(torch.as_tensor(truth).to(result), result), result)
         window = Window(0, known.shape[0], 0, known.shape[1])
-        yield Low(space, own, guide, window.grow(margin), window, result, true, torch.as_tensor(known))
+        outer = window.grow(margin)
+        agreement = DataConsistency.of_patch(low, space, case, outer) if consistent else None
+        yield Low(space, own, guide, outer, window, result, true, torch.as_tensor(known), agreement)
 
 
 def fitted_gain(
@@ -84,6 +101,7 @@ def fitted_gain(
     *,
     steps: int = 1,
     ensemble: bool = False,
+    consistent: bool = False,
 ) -> tuple[np.ndarray, str]:
     """How much of the prediction to believe: what would have been best one scale down, coefficient by coefficient.
 
@@ -102,7 +120,7 @@ def fitted_gain(
     p = len(model.mean)
     both, power, count = np.zeros(p), np.zeros(p), 0
     weight = np.ones(1)
-    for low in low_patches(model, weights, patches, steps, seed):
+    for low in low_patches(model, weights, patches, steps, seed, consistent and steps > 1):
         found = low.predicted(weights, steps, seed, ensemble)
         both += (found * low.error)[:, low.known].double().sum(1).numpy()
         power += (found * found)[:, low.known].double().sum(1).numpy()
@@ -120,7 +138,14 @@ def fitted_gain(
 
 
 def fitted_spread(
-    model: SubspaceModel, space: Space, weights: Weights, patches: Sequence[Any], steps: int, samples: int, seed: int
+    model: SubspaceModel,
+    space: Space,
+    weights: Weights,
+    patches: Sequence[Any],
+    steps: int,
+    samples: int,
+    seed: int,
+    consistent: bool = False,
 ) -> tuple[np.ndarray, str]:
     """Factor of the samples' standard deviation, band by band, that makes their mean variance the fast fusion's.
 
@@ -141,7 +166,8 @@ def fitted_spread(
     bands, margin, count = len(model.basis), context(weights, steps), 0
     between, expected = np.zeros(bands), np.zeros(bands)
     for piece in (found[k] for k in chosen):
-        interpolated, detail, levels = PatchCase(model, piece).solution(model)
+        case = PatchCase(model, piece)
+        interpolated, detail, levels = case.solution(model)
         msi = [repeated(x, r) for x, r in zip(piece.msi, model.ratios, strict=True)]
         images = (*msi, repeated(piece.hsi[model.model_bands], model.scale))
         own, guide = padded(*space.inputs(interpolated, detail, msi), margin)
@@ -150,11 +176,12 @@ def fitted_spread(
         block = Window(*(v for n in detail.shape[1:] for v in ((OVERLAP, PATCH - OVERLAP) if n >= PATCH else (0, n))))
         cut = (slice(None), *block.slices)
         inside = np.logical_and.reduce([np.isfinite(x[cut]).all(0) for x in images])
+        agreement = DataConsistency.of_patch(model, space, case, outer) if consistent else None
+        signals = (
+            sample(weights, own, guide, outer, block, steps, seed + n, agreement=agreement) for n in range(samples)
+        )
         drawn = torch.stack(
-            [
-                space.correction(space.residual(z.flatten(0, 1), (interpolated + detail)[cut]))
-                for z in (sample(weights, own, guide, outer, block, steps, seed + n) for n in range(samples))
-            ]
+            [space.correction(space.residual(z.flatten(0, 1), (interpolated + detail)[cut])) for z in signals]
         )
         apart = torch.tensordot(drawn, torch.as_tensor(model.basis).to(drawn), ([1], [1])).var(0).movedim(-1, 0)
         variance = model.table.over(levels[cut], (block.y0, block.x0), np.zeros(block.shape, np.uint8))

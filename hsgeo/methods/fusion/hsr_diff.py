@@ -20,6 +20,7 @@ from pydantic import Field
 from hsgeo.errors import ParameterError
 from hsgeo.methods.base import FusionInputs, Method, TileResult
 from hsgeo.methods.fusion.belief import fitted_gain, fitted_spread
+from hsgeo.methods.fusion.data_consistency import DataConsistency
 from hsgeo.methods.fusion.fit import survey
 from hsgeo.methods.fusion.frame import Frame
 from hsgeo.methods.fusion.missing import flag_pixels
@@ -53,7 +54,10 @@ class HsrDiffParams(SubspaceParams):
         default=False,
         description="of one step: mean over the image turned and mirrored in eight ways; 4 to 7 times slower",
     )
-    consistency: bool = Field(default=False, description="solve for both images once more about the prediction")
+    consistency: Literal["none", "end", "steps"] = Field(
+        default="none",
+        description="solve for both images about the prediction: once at the end, or at every step and at the end",
+    )
     training: TrainingParams = Field(default=TrainingParams(), description="how a model is trained, with --train")
 
 
@@ -71,7 +75,8 @@ class HsrDiffModel:
     spread : array (B_model,)
         Factor of the samples' standard deviation.
     steps, samples, seed : int
-    ensemble, consistency : bool
+    ensemble : bool
+    consistency : {"none", "end", "steps"}
     has_variance : bool
     """
 
@@ -84,7 +89,7 @@ class HsrDiffModel:
     samples: int = 1
     seed: int = 0
     ensemble: bool = False
-    consistency: bool = False
+    consistency: Literal["none", "end", "steps"] = "none"
     has_variance: bool = False
     estimates: dict[str, Any] = field(default_factory=dict)
 
@@ -110,14 +115,15 @@ class HsrDiffModel:
     def halo(self) -> int:
         """Context of a tile, fine pixels: the network's, and around that the fast fusion's."""
         step = self.multiple
-        return -(-(self.base.halo + self._margin + context(self.weights, self.steps)) // step) * step
+        seen = context(self.weights, self.steps) + (step if self.consistency == "steps" else 0)
+        return -(-(self.base.halo + self._margin + seen) // step) * step
 
     @property
     def _margin(self) -> int:
         """Pixels around a tile whose corrections it depends on: by its degraded copy, or by solving once more."""
         step = self.multiple
         radius = max(s.psf.radius(axis) for s in self.base.sensors if s.psf is not None for axis in (0, 1))
-        return -(-(math.ceil(radius + 1) + self.consistency * self.base.halo) // step) * step
+        return -(-(math.ceil(radius + 1) + (self.consistency != "none") * self.base.halo) // step) * step
 
     def report(self) -> dict[str, Any]:
         """What was estimated."""
@@ -134,7 +140,7 @@ class HsrDiffModel:
         solved.detail[(slice(None), *solved.frame.cut(wanted))] += self._mirrored(
             added * torch.as_tensor(both).to(added), solved.frame, wanted
         )
-        if self.consistency:
+        if self.consistency != "none":
             solved.detail = self._consistent(solved)
         return TileResult(
             self.base.spectra(solved, hsi, core),
@@ -162,8 +168,11 @@ class HsrDiffModel:
         result = solved.interpolated[:, rows, columns] + solved.detail[:, rows, columns]
         gain = torch.as_tensor(self.gain).to(own)[:, None, None]
 
+        agreement = self._agreement(solved, seen)
+
         def predicted(steps: int, seed: int, ensemble: bool = False) -> torch.Tensor:
-            z = sample(weights, own, guide, seen, wanted, steps, seed, ensemble=ensemble)
+            each = None if steps == 1 else agreement
+            z = sample(weights, own, guide, seen, wanted, steps, seed, ensemble=ensemble, agreement=each)
             return self.space.residual(z.flatten(0, 1), result)
 
         several = self.samples > 1
@@ -172,6 +181,19 @@ class HsrDiffModel:
             return added, []
         inside = (slice(None), *core.within(wanted).slices)
         return added, [self.space.correction(predicted(self.steps, self.seed + n))[inside] for n in range(self.samples)]
+
+    def _agreement(self, solved: Solved, seen: Window) -> DataConsistency | None:
+        """What both images say of the predictions over a tile, where that is asked for at every step."""
+        if self.consistency != "steps":
+            return None
+        own, outer = solved.operators, seen.coarsen(self.base.multiple).scale(self.base.multiple)
+        left = [
+            (d - own.observe(solved.detail, j))[(slice(None), *solved.frame.cut(outer, s.ratio))]
+            for j, (d, s) in enumerate(zip(solved.innovations, self.base.sensors, strict=True))
+        ]
+        rows, columns = solved.frame.cut(seen)
+        result = (solved.interpolated + solved.detail)[:, rows, columns]
+        return DataConsistency(self.base, self.space, left, outer, result, seen)
 
     @staticmethod
     def _mirrored(values: torch.Tensor, frame: Frame, window: Window) -> torch.Tensor:
@@ -241,13 +263,20 @@ class HsrDiffFusion(Method):
         gain, said = np.ones(len(base.mean)), "all of its correction taken"
         if params.gain == "fitted":
             gain, said = fitted_gain(
-                base, weights, found.patches, params.seed, steps=1 if several else steps, ensemble=params.ensemble
+                base,
+                weights,
+                found.patches,
+                params.seed,
+                steps=1 if several else steps,
+                ensemble=params.ensemble,
+                consistent=params.consistency == "steps",
             )
         samples = params.samples if several else 1
         estimates = {"model": weights.name, "gain_of_model": said, "steps": steps, "samples": samples}
         spread = None
         if several:
-            spread, told = fitted_spread(base, space, weights, found.patches, steps, samples, params.seed)
+            consistent = params.consistency == "steps"
+            spread, told = fitted_spread(base, space, weights, found.patches, steps, samples, params.seed, consistent)
             estimates["uncertainty"] = f"the standard deviation of {samples} samples times {told}"
         return HsrDiffModel(
             base=base,

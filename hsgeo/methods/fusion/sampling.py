@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,6 +11,10 @@ import torch
 from hsgeo.diffusion import ancestral, ddim, noise_field
 from hsgeo.methods.fusion.weights import Weights
 from hsgeo.scene.window import Window
+
+#: (window, prediction (M, k, H, W) of the clean signals over it, signal power) -> the prediction, made to agree with
+#: what is known
+Agreement = Callable[[Window, torch.Tensor, float], torch.Tensor]
 
 #: side and overlap of the patches that are shown to a network where the whole is not, pixels
 PATCH, OVERLAP = 64, 16
@@ -107,6 +111,7 @@ def sample(
     seed: int,
     *,
     ensemble: bool = False,
+    agreement: Agreement | None = None,
 ) -> torch.Tensor:
     """One sample of the clean signals.
 
@@ -125,6 +130,8 @@ def sample(
     ensemble : bool
         The mean of what the network says of the image turned and mirrored in all eight ways (Lim et al. 2017, EDSR,
         arXiv:1707.02921, section 3.3); for one step.
+    agreement : callable, optional
+        What is done to the prediction of every step.
 
     Returns
     -------
@@ -139,13 +146,14 @@ def sample(
         both = window.clip_to(core)
         target, source = both.within(core).slices, both.within(window).slices
         share = torch.as_tensor(weight[source]).to(total) / len(turns)
-        count = max(1, AT_ONCE // (window.shape[0] * window.shape[1]))
+        count = max(1, AT_ONCE // (window.shape[0] * window.shape[1])) if agreement is None else len(own)
         for turn in turns:
             known = turn(guide[None, :, rows, columns])
             seen = weights.network.features(known)
             for first in range(0, len(own), count):
                 part = slice(first, first + count)
-                z = _sampled(weights, own[part, :, rows, columns], known, seen, turn, window, part.start, steps, seed)
+                given = own[part, :, rows, columns], known, seen
+                z = _sampled(weights, *given, turn, window, part.start, steps, seed, agreement)
                 total[(part, slice(None), *target)] += share * z[(slice(None), slice(None), *source)]
     return total
 
@@ -160,6 +168,7 @@ def _sampled(
     first: int,
     steps: int,
     seed: int,
+    agreement: Agreement | None,
 ) -> torch.Tensor:
     """Over a window: by the guide and its features, turned, and what is known of each signal, as it lies."""
     process, plain, outputs = weights.settings.process, weights.settings.plain, weights.channels[2]
@@ -173,7 +182,8 @@ def _sampled(
     def predict(z: torch.Tensor, gamma: float) -> torch.Tensor:
         level = own.new_full((len(own),), gamma)
         found = denoised(weights.network, turned, turn(z), level, guide, item, plain=plain, features=features)
-        return turn.back(found, window.shape)
+        found = turn.back(found, window.shape)
+        return found if agreement is None else agreement(window, found, gamma)
 
     levels = process.schedule().levels(steps).tolist()
     return ddim(predict, noise, levels) if process.sampler == "ddim" else ancestral(predict, noise, levels, "upper")
