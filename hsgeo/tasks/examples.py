@@ -153,17 +153,3 @@ def _given(hsi: xr.DataArray, bands: Sequence[Band], width: float) -> dict[str, 
     good = hsi["good"].values.astype(bool)
     nm, fwhm = (np.where(good, hsi[key].values.astype(float), np.nan) for key in ("wavelength", "fwhm"))
     return {"response": response_matrix(list(bands), nm, fwhm), "psf": Psf(width, width)}
-
-
-def shifted_blur(model: SubspaceModel, rng: np.random.Generator) -> SubspaceModel:
-    """The model under a PSF a little narrower or wider, so that a network is not bound to one blur.
-
-    Its response and its noise stay, since they are those of the pair that the network is trained for.
-    """
-    factor = float(np.exp(rng.uniform(-np.log(BLUR), np.log(BLUR)) / 2))
-    last = model.sensors[-1]
-    return replace(model, sensors=[*model.sensors[:-1], replace(last, psf=_wider(last.psf, factor))])
-
-
-def _wider(psf: Psf, factor: float) -> Psf:
-    return replace(psf, fwhm_y=psf.fwhm_y * factor, fwhm_x=psf.fwhm_x * factor)

@@ -312,7 +312,8 @@ def _from_pair(inputs: Sequence[Scene], options: FusionOptions, settings: Traini
     import numpy as np
 
     from hsgeo.methods.fusion.examples import examples_from_pair
-    from hsgeo.tasks.examples import shifted_blur, wavelengths_of
+    from hsgeo.methods.fusion.jitter import jittered
+    from hsgeo.tasks.examples import wavelengths_of
     from hsgeo.tasks.fusion import FusionJob
 
     job = FusionJob(inputs[0], inputs[1], replace(options, method="subspace"))
@@ -326,11 +327,12 @@ def _from_pair(inputs: Sequence[Scene], options: FusionOptions, settings: Traini
     rng, largest = np.random.default_rng(seed), max(settings.patches)
     side = 64 if largest <= 64 else math.ceil(largest / (1 - settings.held_back))
     patches = job.pair.sample(GROUND, side, seed)  # of all variants, so that none trains on what another holds back
+    nm = wavelengths_of(job.hsi, model)
     for number in range(settings.variants):
         chosen = [patches[i] for i in rng.permutation(len(patches))]  # of many, one variant takes the first few
-        moved = shifted_blur(model, rng) if number else model
-        for example in examples_from_pair(moved, chosen, seed + number, job.inputs[0], settings):
-            yield replace(example, nm=wavelengths_of(job.hsi, model))
+        other = jittered(model, None if nm is None else np.asarray(nm), rng) if number else model
+        for example in examples_from_pair(other, chosen, seed + number, job.inputs[0], settings, own=model):
+            yield replace(example, nm=nm)
 
 
 def _from_references(

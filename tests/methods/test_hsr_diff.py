@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from dataclasses import replace
 from functools import lru_cache
+from itertools import combinations
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -274,6 +275,20 @@ def test_an_ensemble_is_believed_as_far_as_an_ensemble_is_right(tmp_path: Path) 
         gain, _ = fitted_gain(model.base, model.weights, patches_, ensemble=ensemble)
         np.testing.assert_allclose(model.gain, gain, rtol=1e-4, atol=1e-6)
     assert np.abs(one.gain - eight.gain).max() > 1e-3
+
+
+def test_what_agrees_at_every_step_is_believed_as_far_as_that_is_right(tmp_path: Path) -> None:
+    c = make_case(shape=(24, 20))
+    every, end, none = (
+        HsrDiffFusion().fit(c.inputs(), HsrDiffParams(steps=3, consistency=how)) for how in ("steps", "end", "none")
+    )
+    np.testing.assert_array_equal(end.gain, none.gain)  # solved for afterwards
+    gain, _ = fitted_gain(every.base, every.weights, c.pair.sample(), steps=3, consistent=True)
+    np.testing.assert_allclose(every.gain, gain, rtol=1e-4, atol=1e-6)
+    assert np.abs(every.gain - none.gain).max() > 1e-2
+    kept = replace(every, consistency="end"), replace(every, consistency="none")
+    values = [fuse_tiles(m, c.pair).values for m in (every, *kept)]
+    assert min(np.abs(a - b).max() for a, b in combinations(values, 2)) > 1e-3 * span(values[0])
 
 
 def test_a_pair_too_small_to_be_measured(monkeypatch) -> None:

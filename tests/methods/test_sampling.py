@@ -227,3 +227,22 @@ def test_samples_of_a_gaussian_have_its_mean_and_variance(sampler: str, steps: i
     assert (z[0] * z[1]).mean((1, 2)).abs().max() < 0.08
     one = sample(w, own, guide, outer, core, 1, 0)[:, 0]
     assert ((one - mean[:, 0, :1, :1]) / of).std() < 0.05  # the mean of all samples
+
+
+def test_the_prediction_of_every_step_is_made_to_agree() -> None:
+    """Window by window, level by level; the sample is the last answer."""
+    w, core, called = made(), Window(3, 70, -20, 50), []
+    outer = core.grow(context(w, 3))
+
+    def agree(window: Window, z: torch.Tensor, gamma: float) -> torch.Tensor:
+        assert z.shape == (3, 1, *window.shape)
+        called.append((window, gamma))
+        y = torch.arange(window.y0, window.y1).view(-1, 1)
+        return (y + 1000.0 * len([c for c in called if c[0] == window])).expand_as(z)
+
+    z = sample(w, *seen(outer), outer, core, 3, 5, agreement=agree)
+    levels = w.settings.process.schedule().levels(3).tolist()[:-1]
+    lattice = [window for window, _ in patches(w, outer, core, 3)]
+    assert called == [(window, gamma) for window in lattice for gamma in levels]
+    wanted = 3000.0 + torch.arange(core.y0, core.y1).view(-1, 1)
+    torch.testing.assert_close(z, wanted.expand_as(z))

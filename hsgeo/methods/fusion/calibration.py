@@ -21,6 +21,7 @@ from hsgeo.methods.fusion.frame import Frame
 from hsgeo.methods.fusion.missing import covered, regress
 from hsgeo.methods.fusion.model import SubspaceModel
 from hsgeo.methods.fusion.prior import FallingSpectrum
+from hsgeo.methods.fusion.solver import Sensor
 from hsgeo.methods.fusion.variance import without_hsi
 from hsgeo.observation.psf import Psf
 
@@ -129,12 +130,15 @@ def one_scale_down(model: SubspaceModel, patches: Sequence[Any]) -> SubspaceMode
 
 
 def reduced(
-    model: SubspaceModel, patches: Sequence[Any], rng: np.random.Generator
+    model: SubspaceModel, patches: Sequence[Any], rng: np.random.Generator, own: SubspaceModel | None = None
 ) -> list[tuple[SimpleNamespace, np.ndarray, np.ndarray]]:
     """Patches one scale down: both images degraded and as noisy as the originals; the truth and where it is known.
 
     The truth are the HSI's coefficients (p, h, w), with their noise. Near gaps of either image nothing counts as known.
+    Where the patches' `own` model is another one, images of the model's sensors are made of them: of its PSF, its
+    noise, and its responses, by what those see more or less of the HSI.
     """
+    own = own or model
     psf, step = model.sensors[-1].psf, model.multiple
     out, total = [], 0
     for patch in patches:
@@ -145,16 +149,19 @@ def reduced(
         known = np.isfinite(hsi[model.model_bands]).all(0)
         if known.mean() < 0.8:
             continue
-        noise = np.zeros(len(hsi))
-        noise[model.model_bands] = model.noise
+        noise, had = np.zeros((2, len(hsi)))
+        noise[model.model_bands], had[own.model_bands] = model.noise, own.noise
         msi = []
-        for x, sensor, gauge in zip(patch.msi, model.sensors[:-1], model.gauges, strict=True):
+        for k, (x, sensor) in enumerate(zip(patch.msi, model.sensors[:-1], strict=True)):
             r = sensor.ratio
             x = x[:, : height * model.scale // r, : width * model.scale // r].astype(float)
-            msi.append(_degraded(x, _blur(psf, sensor.psf, model.scale, r), model.scale, gauge, rng))
+            low = _degraded(x, _blur(psf, sensor.psf, model.scale, r), model.scale, model.gauges[k], own.gauges[k], rng)
+            if own is not model:
+                low += _response_change(model.responses[k] - own.responses[k], hsi[model.model_bands], sensor)
+            msi.append(low)
             gaps = ~np.isfinite(msi[-1]).all(0).repeat(r, 0).repeat(r, 1)
             known &= ~binary_dilation(gaps, iterations=NEAR * model.scale)
-        y = _degraded(hsi, psf, model.scale, noise, rng)
+        y = _degraded(hsi, psf, model.scale, noise, had, rng)
         gaps = ~np.isfinite(y[model.model_bands[0]]).repeat(model.scale, 0).repeat(model.scale, 1)
         known &= ~binary_dilation(gaps, iterations=NEAR * model.scale)
         truth = model.coefficients(hsi[model.model_bands])
@@ -172,13 +179,25 @@ def _blur(psf: Psf, own: Psf | None, scale: int, ratio: int) -> Psf:
     return whole.beyond(own).scaled(1 / ratio)
 
 
-def _degraded(values: np.ndarray, psf: Psf, ratio: int, noise: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Blurred and decimated, the noise that this averages away put back; gaps spread to what sees them."""
+def _response_change(difference: np.ndarray, hsi: np.ndarray, sensor: Sensor) -> np.ndarray:
+    """What another response (b, B) adds to an image of `sensor`, by an HSI on its fine grid; nothing in gaps."""
+    seen = np.nan_to_num(np.tensordot(difference, hsi, 1))
+    if sensor.psf is None:
+        return seen
+    rows, columns = (sensor.psf.matrix(n, sensor.ratio, "reflect", axis) for axis, n in enumerate(seen.shape[1:]))
+    return rows @ seen @ columns.T
+
+
+def _degraded(
+    values: np.ndarray, psf: Psf, ratio: int, noise: np.ndarray, had: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """Blurred and decimated, as noisy as is asked for, given the noise that the values had; gaps spread."""
     rows, columns = (psf.matrix(n, ratio, "reflect", axis) for axis, n in enumerate(values.shape[1:]))
     missing = ~np.isfinite(values)
     out = rows @ np.where(missing, 0.0, values) @ columns.T
     kept = np.outer((rows**2).sum(1), (columns**2).sum(1))
-    out += np.sqrt(np.maximum(1 - kept, 0)) * noise[:, None, None] * rng.standard_normal(out.shape)
+    lacking = noise[:, None, None] ** 2 - kept * had[:, None, None] ** 2
+    out += np.sqrt(np.maximum(lacking, 0)) * rng.standard_normal(out.shape)
     if missing.any():
         out[(rows @ missing @ columns.T) > 1e-3] = np.nan
     return out

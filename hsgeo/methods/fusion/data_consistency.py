@@ -27,7 +27,8 @@ MIRRORED = 16
 class DataConsistency:
     """What two images say of predictions over windows of a tile.
 
-    Each window is solved for by itself, its surroundings mirrored: what is found there is no matter of the tile.
+    Each window is solved for by itself, its surroundings mirrored, so that nothing depends on the tile. A sensor's gap
+    counts as if it had seen there what is predicted.
 
     Attributes
     ----------

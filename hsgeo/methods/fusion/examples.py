@@ -110,9 +110,13 @@ def examples_from_pair(
     seed: int,
     name: str = "",
     settings: TrainingParams | None = None,
+    own: SubspaceModel | None = None,
 ) -> Iterator[Example]:
-    """Examples from the pair itself, one scale down (Wald, Ranchin & Mangolini 1997): the HSI is the truth."""
-    cases = reduced(model, patches, np.random.default_rng(seed))
+    """Examples from the pair itself, one scale down (Wald, Ranchin & Mangolini 1997): the HSI is the truth.
+
+    `own` is the pair's model where `model` is that of other sensors (`hsgeo.methods.fusion.jitter`).
+    """
+    cases = reduced(model, patches, np.random.default_rng(seed), own)
     cases = [case for case in cases if min(case[2].shape) >= LEAST]
     if cases:
         low = one_scale_down(model, [patch for patch, _, _ in cases])
