@@ -20,7 +20,7 @@ NINETY = 1.6449
 
 
 def coverage(
-    folder: str | Path, methods: Mapping[str, Mapping[str, Any]], scene: str | None = None
+    folder: str | Path, methods: Mapping[str, Mapping[str, Any]], scene: str | None = None, said: Any = None
 ) -> Iterator[dict[str, Any]]:
     """Measure each method on each scene with a known SRF and PSF.
 
@@ -29,6 +29,10 @@ def coverage(
     folder : path
     methods : mapping
         Name of a row -> ``method`` and its parameters.
+    scene : str, optional
+        Only this one.
+    said : callable, optional
+        Told what is measured next.
 
     Yields
     ------
@@ -47,6 +51,8 @@ def coverage(
             continue
         found = True
         for row, params in methods.items():
+            if said is not None:
+                said(f"{case.name}, {row}: {case.reference.sizes['y']} x {case.reference.sizes['x']} pixels")
             yield {"scene": case.name, "row": row, **covered(case, **params)}
     if not found:
         raise InputError(f"{root}: no scene with a known truth is there; give their folder with --data.")

@@ -177,7 +177,7 @@ def _coverage(folder: str, scene: str | None, model: str | None, json: bool) -> 
             + f"{'inside 90 %':>12}{'error / std':>13}"
             + f"{'inside 90 %':>17}{'error / std':>13}"
         )
-    for r in coverage(folder, methods, scene):
+    for r in coverage(folder, methods, scene, None if json else say):
         rows.append(r)
         if not json:
             typer.echo(

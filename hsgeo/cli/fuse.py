@@ -61,6 +61,7 @@ def fuse(
     say: Any,
 ) -> o.Said:
     """Fuse a hyperspectral scene with a finer multispectral one."""
+    from hsgeo.methods.base import get_method
     from hsgeo.tasks import FusionJob, FusionOptions
     from hsgeo.tasks import train as train_network
     from hsgeo.tasks.options import check_target, derived_output, load_parameters
@@ -69,7 +70,11 @@ def fuse(
     writing, box, register = write.options(resume), o.parse_bbox(bbox), not no_register
     options = FusionOptions(method, gsd, register, bands, box, hsi_sensor, msi_sensor, hsi_mask, msi_mask)
     params = load_parameters(config, settings or [])
-    params |= {k: v for k, v in (("model", model), ("steps", steps), ("samples", samples)) if v is not None}
+    own = {k: v for k, v in (("model", model), ("steps", steps), ("samples", samples)) if v is not None}
+    for name in own:
+        if name not in get_method(method).Params.model_fields:
+            raise ParameterError(f"--{name}: method {method} takes none; add --method hsr-diff, or leave it out.")
+    params |= own
     if uncertainty is None and method == "hsr-diff" and int(params.get("samples") or 1) > 1:
         uncertainty = str(Path(target).with_name(f"{Path(target).stem}_std{Path(target).suffix}"))
     if not dry_run:

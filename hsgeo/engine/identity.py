@@ -8,6 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hsgeo.errors import ResumeError
+
 from .plan import TilePlan
 
 if TYPE_CHECKING:
@@ -46,6 +48,23 @@ def compare(before: Any, now: Any, at: str = "") -> list[str]:
         return [line for i, (b, n) in pairs for line in compare(b, n, f"{at}[{i}]")]
     one, other = json.dumps(before), json.dumps(now)  # NaN equals NaN this way
     return [] if one == other else [f"{at} ({_short(one)} before, {_short(other)} now)"]
+
+
+def refuse_other(path: Path, asked: Mapping[str, Any]) -> None:
+    """Refuse to resume the run of a store where what is `asked` (all of its identity, or some entries) is another.
+
+    Raises
+    ------
+    ResumeError
+    """
+    known = read_identity(path) or dict(asked)
+    differences = compare({key: known.get(key) for key in asked}, json.loads(json.dumps(asked)))
+    if differences:
+        raise ResumeError(
+            f"{path}: --resume needs the run that was interrupted, and this one differs in "
+            f"{'; '.join(differences[:3])}{' and more' if len(differences) > 3 else ''}. "
+            "Give the same inputs and parameters, or start afresh without --resume."
+        )
 
 
 def _short(text: str) -> str:

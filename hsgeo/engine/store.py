@@ -24,10 +24,10 @@ from typing import Any
 
 import numpy as np
 
-from hsgeo.errors import HsgeoError, OutputExistsError, OutputWriteError, ParameterError, ResumeError
+from hsgeo.errors import HsgeoError, OutputExistsError, OutputWriteError, ParameterError
 
 from .blend import as_named
-from .identity import compare, read_identity
+from .identity import read_identity, refuse_other
 from .plan import Block, TilePlan
 
 TAG = "hsgeo-store"
@@ -109,13 +109,7 @@ class Store:
         notes: list[str] = []
         known = read_identity(self.path)
         if resume and known is not None:
-            differences = compare(known, json.loads(text))
-            if differences:
-                raise ResumeError(
-                    f"{self.path}: --resume needs the run that was interrupted, and this one differs in "
-                    f"{'; '.join(differences[:3])}{' and more' if len(differences) > 3 else ''}. "
-                    "Give the same inputs and parameters, or start afresh without --resume."
-                )
+            refuse_other(self.path, {**dict.fromkeys(known), **identity})
             self._hold()
             return notes
         if resume:

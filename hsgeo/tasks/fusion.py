@@ -306,7 +306,9 @@ class FusionJob:
         dict
             What was estimated and measured; see ``hsgeo fuse --json``.
         """
+        from hsgeo.engine.identity import refuse_other
         from hsgeo.engine.run import run
+        from hsgeo.engine.store import stored_plan
         from hsgeo.scene.provenance import provenance_record
 
         write, bands = write or WriteOptions(), self.hsi.sizes["band"]
@@ -320,13 +322,17 @@ class FusionJob:
             self.values, self.arguments = {**self.values, **more}, {**self.arguments, **more}
         if uncertainty is not None and "uncertainty" in self.method.Params.model_fields:
             self.values["uncertainty"] = True
+        record = provenance_record(self.inputs, {"command": "fuse", **self.arguments}, scenes=(self.hsi, self.msi))
+        parameters = {**self.arguments, "dtype": code.dtype}
+        known = stored_plan(outputs.work) if write.resume else None
+        if known is not None:  # what a fit is not needed for is refused before it
+            refuse_other(outputs.work, {"inputs": record["inputs"], "parameters": {**parameters, "tile": known.tile}})
         model = self.model
         if uncertainty is not None and not model.has_variance:
             raise ParameterError(
                 f"--uncertainty: the method {self.arguments['method']} has none; use subspace or hsr-diff."
             )
         plan = self.tile_plan(model, outputs.work if write.resume else None)
-        record = provenance_record(self.inputs, {"command": "fuse", **self.arguments}, scenes=(self.hsi, self.msi))
         with self.progress.stage("apply", total=len(list(plan))) as stage:
             done = run(
                 FusionWork(self.pair, model, code, tuple(outputs.targets)),
@@ -335,7 +341,7 @@ class FusionJob:
                 outputs.work,
                 identity={
                     "inputs": record["inputs"],
-                    "parameters": {**self.arguments, "dtype": code.dtype, "tile": plan.tile},
+                    "parameters": {**parameters, "tile": plan.tile},
                     "weights": getattr(model, "fingerprint", None),
                 },
                 resume=write.resume,

@@ -15,6 +15,7 @@ import rasterio
 
 from hsgeo.bench.large import write_large_pair
 from hsgeo.cli.app import run
+from hsgeo.methods.fusion.subspace import SubspaceFusion
 
 ARGUMENTS = ["--tile", "24", "--no-register", "--progress", "json"]
 
@@ -44,7 +45,7 @@ def start(hsi: Path, msi: Path, output: Path) -> subprocess.Popen:
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 @pytest.mark.parametrize(("sign", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
-def test_resume_after_a_signal_gives_the_same_file(scenes, tmp_path, capfd, sign, code):
+def test_resume_after_a_signal_gives_the_same_file(scenes, tmp_path, capfd, monkeypatch, sign, code):
     hsi, msi, whole = scenes
     output = tmp_path / "out.tif"
     process = start(hsi, msi, output)
@@ -60,6 +61,11 @@ def test_resume_after_a_signal_gives_the_same_file(scenes, tmp_path, capfd, sign
     other = ["fuse", str(hsi), str(msi), "-o", str(output), "--resume", "--tile", "48", "--no-register"]
     assert run(other) == 2
     assert "tile" in capfd.readouterr().err
+    with monkeypatch.context() as patch:
+        patch.setattr(SubspaceFusion, "fit", None)  # what cannot be resumed is not fitted first
+        other = ["fuse", str(hsi), str(msi), "-o", str(output), "--resume", *ARGUMENTS, "--set", "dimension=4"]
+        assert run(other) == 2
+    assert "parameters.dimension (null before, 4 now)" in capfd.readouterr().err
 
     assert run(["fuse", str(hsi), str(msi), "-o", str(output), "--resume", *ARGUMENTS]) == 0
     with rasterio.open(output) as source:

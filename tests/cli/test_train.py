@@ -192,7 +192,10 @@ def test_steps_and_samples(inside, capfd):
     for option in ("--steps", "--samples"):
         assert run([*fuse, option, "0"]) == 2
     capfd.readouterr()
-    refused(["fuse", *PAIR, "-o", "p.tif", "--model", "m.safetensors"], capfd, "subspace", "'model'")
+    for option, value in (("--model", "m.safetensors"), ("--steps", "4"), ("--samples", "2")):
+        refused(
+            ["fuse", *PAIR, "-o", "p.tif", option, value], capfd, f"{option}: method subspace takes none", "hsr-diff"
+        )
 
 
 @pytest.mark.parametrize(
