@@ -336,7 +336,7 @@ def test_the_result_is_what_was_predicted(case, file, monkeypatch):
     truth = torch.as_tensor((case.truth - model.space.mean[:, None, None]) / model.space.scale, dtype=torch.float32)
     around = torch.nn.functional.pad(truth[None], (8, 8, 8, 8))
 
-    def sample(weights, own, guide, outer, core, steps, seed, ensemble):
+    def sample(weights, own, guide, outer, core, steps, seed, **how):
         return around[:, :, core.y0 + 8 : core.y1 + 8, core.x0 + 8 : core.x1 + 8]
 
     monkeypatch.setattr(hsr_diff, "sample", sample)
