@@ -61,7 +61,6 @@ def fuse(
     say: Any,
 ) -> o.Said:
     """Fuse a hyperspectral scene with a finer multispectral one."""
-    from hsgeo.methods.base import get_method
     from hsgeo.tasks import FusionJob, FusionOptions
     from hsgeo.tasks import train as train_network
     from hsgeo.tasks.options import check_target, derived_output, load_parameters
@@ -71,9 +70,6 @@ def fuse(
     options = FusionOptions(method, gsd, register, bands, box, hsi_sensor, msi_sensor, hsi_mask, msi_mask)
     params = load_parameters(config, settings or [])
     own = {k: v for k, v in (("model", model), ("steps", steps), ("samples", samples)) if v is not None}
-    for name in own:
-        if name not in get_method(method).Params.model_fields:
-            raise ParameterError(f"--{name}: method {method} takes none; add --method hsr-diff, or leave it out.")
     params |= own
     if uncertainty is None and method == "hsr-diff" and int(params.get("samples") or 1) > 1:
         uncertainty = str(Path(target).with_name(f"{Path(target).stem}_std{Path(target).suffix}"))
@@ -81,20 +77,24 @@ def fuse(
         check_target(target, writing)
     if train and method != "hsr-diff":
         raise ParameterError(f"--train: method {method} has nothing to train; add --method hsr-diff.")
+    start, trained = params.get("model") or "package", Path(target).with_suffix(".safetensors")
+    if train:
+        params["model"] = str(trained)
     job = FusionJob(hsi, msi, options, run=run.options(), params=params, progress=progress)
+    for name in own:
+        if name not in job.method.Params.model_fields:
+            raise ParameterError(f"--{name}: method {method} takes none; add --method hsr-diff, or leave it out.")
     if dry_run:
         more = {k: v for k, v in (("uncertainty", uncertainty), ("flags", flags)) if v is not None}
         return {**job.plan(target, writing), "outputs": more, "train": train}, _print_plan
 
-    def trained() -> dict[str, str]:
-        """A model trained on the pair, kept beside the output."""
-        own = Path(target).with_suffix(".safetensors")
+    def train_first() -> None:
         train_network(
             [hsi, msi],
-            own,
+            trained,
             options=options,
             params=params.get("training", {}),
-            start=params.get("model") or "package",
+            start=start,
             seed=run.seed,
             device=run.device,
             overwrite=writing.overwrite,
@@ -102,9 +102,8 @@ def fuse(
             progress=progress,
             said=say,
         )
-        return {"model": str(own)}
 
-    report = job.write(target, writing, uncertainty=uncertainty, flags=flags, prepare=trained if train else None)
+    report = job.write(target, writing, uncertainty=uncertainty, flags=flags, prepare=train_first if train else None)
     return report, print_report
 
 
@@ -157,7 +156,7 @@ def print_report(r: dict[str, Any]) -> None:
             ("noise of HSI", r.get("noise_hsi")),
             ("noise of MSI", r.get("noise_msi")),
             ("subspace", r.get("subspace")),
-            ("model", None if r.get("model") is None else f"{r['model']}: {r['gain_of_model']}"),
+            ("model", _model(r)),
             ("deviation", r.get("uncertainty") if "uncertainty" in r["outputs"] else None),
             (
                 "consistency",
@@ -175,6 +174,15 @@ def print_report(r: dict[str, Any]) -> None:
         ]
     )
     print_notes(r)
+
+
+def _model(r: dict[str, Any]) -> str | None:
+    if r.get("model") is None:
+        return None
+    steps = f"{r['steps']} steps" if r["steps"] > 1 else "one step"
+    if r["samples"] > 1:
+        steps = f"{r['samples']} samples of {steps}, their mean in one"
+    return f"{r['model']}, {steps}: {r['gain_of_model']}"
 
 
 def _shift(s: dict[str, Any]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,18 +50,36 @@ def compare(before: Any, now: Any, at: str = "") -> list[str]:
     return [] if one == other else [f"{at} ({_short(one)} before, {_short(other)} now)"]
 
 
-def refuse_other(path: Path, asked: Mapping[str, Any]) -> None:
-    """Refuse to resume the run of a store where what is `asked` (all of its identity, or some entries) is another.
+def refuse_other(
+    path: Path, asked: Mapping[str, Any], outputs: Iterable[str] | None = None, name: Path | None = None
+) -> None:
+    """Refuse to resume the run of a store that is another than the one asked for.
+
+    Parameters
+    ----------
+    path : path
+        Of the store.
+    asked : mapping
+        All of the run's identity, or some entries.
+    outputs : iterable of str, optional
+        Names of all outputs, where `asked` does not tell.
+    name : path, optional
+        What to call the run.
 
     Raises
     ------
     ResumeError
     """
-    known = read_identity(path) or dict(asked)
+    known = read_identity(path)
+    if known is None:
+        return
     differences = compare({key: known.get(key) for key in asked}, json.loads(json.dumps(asked)))
+    if outputs is not None:
+        before, now = (", ".join(sorted(names)) for names in (known.get("outputs", {}), outputs))
+        differences += [f"outputs ({before} before, {now} now)"] if before != now else []
     if differences:
         raise ResumeError(
-            f"{path}: --resume needs the run that was interrupted, and this one differs in "
+            f"{name or path}: --resume needs the run that was interrupted, and this one differs in "
             f"{'; '.join(differences[:3])}{' and more' if len(differences) > 3 else ''}. "
             "Give the same inputs and parameters, or start afresh without --resume."
         )

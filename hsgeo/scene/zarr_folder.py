@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +27,22 @@ class QuietFolder(LocalStore):
 
     async def set(self, key: str, value: Any) -> None:
         """Write one value; `OSError` after `stop`."""
+        with self._writing(key):
+            await super().set(key, value)
+
+    async def set_if_not_exists(self, key: str, value: Any) -> None:
+        """Write one value that is not there; `OSError` after `stop`."""
+        with self._writing(key):
+            await super().set_if_not_exists(key, value)
+
+    @contextmanager
+    def _writing(self, key: str) -> Iterator[None]:
         with self._changed:
             if self._stopped:
                 raise OSError(errno.ECANCELED, "the output was given up", str(self.root / key))
             self._at_work += 1
         try:
-            await super().set(key, value)
+            yield
         finally:
             with self._changed:
                 self._at_work -= 1

@@ -212,6 +212,19 @@ class FusionJob:
         )
         return TilePlan(height, width, tile=tile, halo=halo, multiple=multiple)
 
+    def _refuse_resume(self, outputs: FusionOutputs, identity: Mapping[str, Any]) -> None:
+        """Refuse, before anything is trained or fitted, to go on with what was another run."""
+        from dataclasses import replace
+
+        from hsgeo.engine.identity import refuse_other
+        from hsgeo.engine.store import stored_plan
+
+        known = stored_plan(outputs.work)
+        if known is not None:
+            tile = known.tile if self.run.tile is None else replace(known, tile=self.run.tile).tile
+            asked = {**identity, "parameters": {**identity["parameters"], "tile": tile}}
+            refuse_other(outputs.work, asked, outputs.stored, outputs.targets["fused"])
+
     def _refuse_inputs(self, targets: Iterable[Path]) -> None:
         read = (*self.inputs, self.hsi.attrs.get("source"), self.msi.attrs.get("source"))
         refuse_inputs(targets, (*read, self.arguments["hsi_mask"], self.arguments["msi_mask"]))
@@ -289,7 +302,7 @@ class FusionJob:
         *,
         uncertainty: str | os.PathLike[str] | None = None,
         flags: str | os.PathLike[str] | None = None,
-        prepare: Callable[[], Mapping[str, Any]] | None = None,
+        prepare: Callable[[], None] | None = None,
     ) -> dict[str, Any]:
         """Compute all tiles, write the result whole or not at all, and report.
 
@@ -299,16 +312,14 @@ class FusionJob:
             The fused scene; per-band standard deviation in the HSI's units; uint8 raster, 0 both images, 1 HSI only,
             2 MSI only, 3 neither.
         prepare : callable, optional
-            Called before the fit, once all that was asked for has been checked; returns more parameters of the method.
+            Called before the fit, once all that was asked for has been checked: makes what the parameters name.
 
         Returns
         -------
         dict
             What was estimated and measured; see ``hsgeo fuse --json``.
         """
-        from hsgeo.engine.identity import refuse_other
         from hsgeo.engine.run import run
-        from hsgeo.engine.store import stored_plan
         from hsgeo.scene.provenance import provenance_record
 
         write, bands = write or WriteOptions(), self.hsi.sizes["band"]
@@ -317,16 +328,14 @@ class FusionJob:
         self._refuse_inputs(outputs.targets.values())
         outputs.check()
         self.params()
-        if prepare is not None:
-            more = dict(prepare())
-            self.values, self.arguments = {**self.values, **more}, {**self.arguments, **more}
-        if uncertainty is not None and "uncertainty" in self.method.Params.model_fields:
-            self.values["uncertainty"] = True
         record = provenance_record(self.inputs, {"command": "fuse", **self.arguments}, scenes=(self.hsi, self.msi))
         parameters = {**self.arguments, "dtype": code.dtype}
-        known = stored_plan(outputs.work) if write.resume else None
-        if known is not None:  # what a fit is not needed for is refused before it
-            refuse_other(outputs.work, {"inputs": record["inputs"], "parameters": {**parameters, "tile": known.tile}})
+        if write.resume:
+            self._refuse_resume(outputs, {"inputs": record["inputs"], "parameters": parameters})
+        if prepare is not None:
+            prepare()
+        if uncertainty is not None and "uncertainty" in self.method.Params.model_fields:
+            self.values["uncertainty"] = True
         model = self.model
         if uncertainty is not None and not model.has_variance:
             raise ParameterError(

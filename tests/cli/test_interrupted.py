@@ -58,16 +58,20 @@ def test_resume_after_a_signal_gives_the_same_file(scenes, tmp_path, capfd, monk
     stores = list(tmp_path.iterdir())
     assert stores and all(p.name.startswith(".out.tif") for p in stores)
 
-    other = ["fuse", str(hsi), str(msi), "-o", str(output), "--resume", "--tile", "48", "--no-register"]
-    assert run(other) == 2
-    assert "tile" in capfd.readouterr().err
+    again = ["fuse", str(hsi), str(msi), "-o", str(output), "--resume", *ARGUMENTS]
     with monkeypatch.context() as patch:
         patch.setattr(SubspaceFusion, "fit", None)  # what cannot be resumed is not fitted first
-        other = ["fuse", str(hsi), str(msi), "-o", str(output), "--resume", *ARGUMENTS, "--set", "dimension=4"]
-        assert run(other) == 2
-    assert "parameters.dimension (null before, 4 now)" in capfd.readouterr().err
+        for more, told in (
+            (["--set", "dimension=4"], "parameters.dimension (null before, 4 now)"),
+            (["--tile", "48"], "parameters.tile (24 before, 48 now)"),
+            (["--uncertainty", str(tmp_path / "std.tif")], "outputs (fused before, fused, uncertainty now)"),
+        ):
+            assert run([*again, *more]) == 2
+            assert f"{output}: --resume needs the run that was interrupted, and this one differs in {told}. " in (
+                capfd.readouterr().err
+            )
 
-    assert run(["fuse", str(hsi), str(msi), "-o", str(output), "--resume", *ARGUMENTS]) == 0
+    assert run(again) == 0
     with rasterio.open(output) as source:
         assert np.array_equal(source.read(), whole)
     assert [p.name for p in tmp_path.iterdir()] == ["out.tif"]

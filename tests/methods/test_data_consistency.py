@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -34,14 +35,14 @@ def model(case):
 def test_a_prediction_becomes_the_dense_posterior_mean(model, monkeypatch, gamma: float) -> None:
     """The prediction as the mean of a prior of variance 1 - gamma, and what each sensor sees; a gap, and an end."""
     monkeypatch.setattr(data_consistency, "MIRRORED", 0)  # the window is periodic, as the matrices here
-    rng, p, side = np.random.default_rng(3), len(model.mean), 16
+    rng, p, side = np.random.default_rng(3), len(model.mean), 20
     outer, window = Window(-8, 12, 0, 32), Window(0, 16, 4, 20)  # the images end in the last HSI row of the window
     left = []
     for s in model.sensors:
         h, w = (n // s.ratio for n in outer.shape)
         left.append(rng.standard_normal((len(s.matrix), h, w)).astype(np.float32))
     left[0][:, 10:13, 7:9] = np.nan
-    predicted, result = (rng.standard_normal((p, side, side)).astype(np.float32) for _ in range(2))
+    predicted, result = (rng.standard_normal((p, *window.shape)).astype(np.float32) for _ in range(2))
     seen = Window(-8, 24, -4, 36)
     wide = np.full((p, *seen.shape), np.nan, np.float32)
     wide[(slice(None), *window.within(seen).slices)] = result
@@ -51,7 +52,8 @@ def test_a_prediction_becomes_the_dense_posterior_mean(model, monkeypatch, gamma
     dft = np.kron(np.fft.fft(np.eye(side)), np.fft.fft(np.eye(side)))
     power = model.spectrum(np.fft.fftfreq(side)[:, None], np.fft.fftfreq(side)[None])
     prior = np.kron(model.covariance, np.real(np.linalg.inv(dft) @ (power.ravel()[:, None] * dft)))
-    mean = predicted.astype(float).ravel()
+    # grown by a pixel of the HSI, which every window is that may begin inside one
+    mean = np.pad(predicted.astype(float), ((0, 0), (0, 4), (0, 4)), "edge").ravel()
     observe, beyond, known = [], [], []
     for s, x in zip(model.sensors, left, strict=True):
         blur = np.eye(side**2)
@@ -59,14 +61,25 @@ def test_a_prediction_becomes_the_dense_posterior_mean(model, monkeypatch, gamma
             blur = np.kron(*(s.psf.matrix(side, s.ratio, "circular", axis) for axis in (0, 1)))
         matrix, r = np.kron(s.matrix, blur), s.ratio
         y = np.full((len(x), side // r, side // r), np.nan)
-        y[:, : 12 // r] = x[:, 8 // r :, 4 // r : 20 // r]
+        y[:, : 12 // r] = x[:, 8 // r :, 4 // r : 24 // r]
         observe.append(matrix)
         known.append(np.isfinite(y.ravel()))
         beyond.append(np.where(known[-1], y.ravel() - matrix @ mean, 0.0))
     h, y = np.concatenate(observe), np.concatenate(beyond)  # gaps say: nothing beyond the prediction
     want = mean + np.linalg.solve(np.linalg.inv((1 - gamma) * prior) + h.T @ h, h.T @ y)
     assert np.abs(want - mean).max() > 0.02
-    np.testing.assert_allclose(found.ravel(), want, atol=2e-3)
+    np.testing.assert_allclose(found, want.reshape(p, side, side)[:, :16, :16], atol=2e-3)
+
+
+def test_all_windows_of_the_lattice_are_solved_for_alike(model) -> None:
+    """By one shape, which is set up once; levels of a sampler are not kept."""
+    model = replace(model, scale=5, ratios=(5,))
+    seen = Window(-64, 256, -64, 256)
+    agreement = DataConsistency(model, ITSELF, [], seen, torch.zeros(0), seen)
+    windows = [Window(y, y + 64, x, x + 64) for y in range(-48, 192, 48) for x in (-48, 96)]
+    wholes = [agreement._whole(w) for w in windows]
+    assert {w.shape for w in wholes} == {(70, 70)} and {w.y0 % 5 for w in wholes} == {0}
+    assert all(w.clip_to(whole) == w for w, whole in zip(windows, wholes, strict=True))
 
 
 def test_a_patch_is_its_own_scene(case, model) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -93,6 +96,25 @@ def test_the_images_of_the_other_responses(case, model, monkeypatch) -> None:
         left = (np.einsum("kb,bhw->khw", m.responses[k], spectra) - low.msi[k] for m in (other, model))
         error, before = (np.sqrt((x[:, 2:-2, 2:-2] ** 2).mean((1, 2))) / model.gauges[k] for x in left)
         assert (error < 1.2).all() and before.max() > 1.7 * error.max()
+
+
+def test_the_images_of_another_blur(case, model, monkeypatch) -> None:
+    """The HSI one scale down goes through the other PSF; the MSI was seen through that of its truth, which is the HSI.
+
+    Of a scene without noise, exactly.
+    """
+    silent = replace(model, noise=1e-9 * model.noise, gauges=[1e-9 * g for g in model.gauges])
+    monkeypatch.setattr(jitter, "_factor", lambda largest, rng: 1.0 if largest == 1.0 else largest)
+    other = drawn(silent, monkeypatch, BLUR=1.14)
+    hsi = degrade(case.truth, case.psf, 4)
+    seen = [np.einsum("kb,bhw->khw", r, case.truth) for r in model.responses]
+    seen[1] = degrade(seen[1], model.sensors[1].psf, 2)
+    patch = SimpleNamespace(hsi=hsi, msi=seen)
+    ((low, _, _),) = reduced(other, [patch], np.random.default_rng(0), silent)
+    wider = other.sensors[-1].psf
+    assert wider.fwhm_y == pytest.approx(1.14 * case.psf.fwhm_y)
+    np.testing.assert_allclose(low.hsi, degrade(hsi, wider, 4), atol=1e-6)
+    np.testing.assert_allclose(low.msi[0], np.einsum("kb,bhw->khw", model.responses[0], hsi), atol=1e-6)
 
 
 def test_the_images_of_other_noise(case, model, monkeypatch) -> None:

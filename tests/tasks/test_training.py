@@ -256,6 +256,9 @@ def test_a_fusion_is_not_gone_on_with_by_another_network(inside):
     go_on = WriteOptions(resume=True)
     with pytest.raises(ResumeError, match="weights"):
         FusionJob("hsi.tif", "msi.tif", **given).write("o.tif", go_on)
+    other = {**given, "params": {**given["params"], "gain": "full"}}
+    with pytest.raises(ResumeError, match=r"o\.tif: .*parameters\.gain"):  # before anything is trained for it
+        FusionJob("hsi.tif", "msi.tif", **other).write("o.tif", go_on, prepare=lambda: pytest.fail("trained"))
     shutil.copy("kept.safetensors", "w.safetensors")
     assert FusionJob("hsi.tif", "msi.tif", **given).write("o.tif", go_on)["tiles"]["resumed"] == 1
 

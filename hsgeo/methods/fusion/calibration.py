@@ -135,11 +135,12 @@ def reduced(
     """Patches one scale down: both images degraded and as noisy as the originals; the truth and where it is known.
 
     The truth are the HSI's coefficients (p, h, w), with their noise. Near gaps of either image nothing counts as known.
-    Where the patches' `own` model is another one, images of the model's sensors are made of them: of its PSF, its
-    noise, and its responses, by what those see more or less of the HSI.
+    Where the patches' `own` model is another one, images of the model's sensors are made of them: the HSI by its PSF
+    (the MSI by the own one, through which the truth was seen), both of its noise, and the MSI of its responses, by what
+    those see more or less of the HSI.
     """
     own = own or model
-    psf, step = model.sensors[-1].psf, model.multiple
+    psf, blur, step = model.sensors[-1].psf, own.sensors[-1].psf, model.multiple
     out, total = [], 0
     for patch in patches:
         height, width = (n // step * step for n in patch.hsi.shape[1:])
@@ -155,9 +156,11 @@ def reduced(
         for k, (x, sensor) in enumerate(zip(patch.msi, model.sensors[:-1], strict=True)):
             r = sensor.ratio
             x = x[:, : height * model.scale // r, : width * model.scale // r].astype(float)
-            low = _degraded(x, _blur(psf, sensor.psf, model.scale, r), model.scale, model.gauges[k], own.gauges[k], rng)
+            low = _degraded(
+                x, _blur(blur, sensor.psf, model.scale, r), model.scale, model.gauges[k], own.gauges[k], rng
+            )
             if own is not model:
-                low += _response_change(model.responses[k] - own.responses[k], hsi[model.model_bands], sensor)
+                low += _response_change(model.responses[k] - own.responses[k], own, hsi, sensor)
             msi.append(low)
             gaps = ~np.isfinite(msi[-1]).all(0).repeat(r, 0).repeat(r, 1)
             known &= ~binary_dilation(gaps, iterations=NEAR * model.scale)
@@ -179,9 +182,13 @@ def _blur(psf: Psf, own: Psf | None, scale: int, ratio: int) -> Psf:
     return whole.beyond(own).scaled(1 / ratio)
 
 
-def _response_change(difference: np.ndarray, hsi: np.ndarray, sensor: Sensor) -> np.ndarray:
-    """What another response (b, B) adds to an image of `sensor`, by an HSI on its fine grid; nothing in gaps."""
-    seen = np.nan_to_num(np.tensordot(difference, hsi, 1))
+def _response_change(difference: np.ndarray, own: SubspaceModel, hsi: np.ndarray, sensor: Sensor) -> np.ndarray:
+    """What another response (b, B_model) adds to an image of `sensor`, by an HSI on its fine grid; nothing in gaps.
+
+    The HSI's noise, which is the truth's, is kept out of it as far as it can be.
+    """
+    spectra = np.tensordot(own.basis, own.calm(own.coefficients(hsi[own.model_bands])), 1)
+    seen = np.nan_to_num(np.tensordot(difference, spectra, 1))
     if sensor.psf is None:
         return seen
     rows, columns = (sensor.psf.matrix(n, sensor.ratio, "reflect", axis) for axis, n in enumerate(seen.shape[1:]))

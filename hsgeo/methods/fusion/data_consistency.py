@@ -14,7 +14,7 @@ import torch
 from torch.nn.functional import pad
 
 from hsgeo.methods.fusion.fit import PatchCase
-from hsgeo.methods.fusion.frame import Frame
+from hsgeo.methods.fusion.frame import Frame, round_up
 from hsgeo.methods.fusion.model import SubspaceModel
 from hsgeo.methods.fusion.spaces import Space
 from hsgeo.scene.window import Window
@@ -66,11 +66,10 @@ class DataConsistency:
 
     def __call__(self, window: Window, predicted: torch.Tensor, gamma: float) -> torch.Tensor:
         """The prediction (M, k, H, W) over a window, drawn to the images."""
-        multiple = self.model.multiple
         result = self.result[(slice(None), *window.within(self.seen).slices)]
         added = self.space.correction(self.space.residual(predicted.flatten(0, 1), result))
-        whole = window.coarsen(multiple).scale(multiple)
-        frame = Frame.alone(whole.shape, MIRRORED, multiple)
+        whole = self._whole(window)
+        frame = Frame.alone(whole.shape, MIRRORED, self.model.multiple)
         inside = window.within(whole)
         rims = (inside.x0, whole.x1 - window.x1, inside.y0, whole.y1 - window.y1)
         field = _mirrored(pad(added[None], rims, "replicate")[0], frame, 1)
@@ -81,6 +80,13 @@ class DataConsistency:
         ]
         beyond = own.about(left, 1 - gamma)[(slice(None), *frame.cut(inside))]
         return self.space.target(result + added + beyond, result).view_as(predicted)
+
+    def _whole(self, window: Window) -> Window:
+        """The window grown to whole pixels of all sensors: of one shape wherever it lies, to be solved for alike."""
+        step = self.model.multiple
+        y, x = window.y0 // step * step, window.x0 // step * step
+        height, width = (round_up(n + step - 1, step) for n in window.shape)
+        return Window(y, y + height, x, x + width)
 
     def _left(self, j: int, window: Window) -> torch.Tensor:
         """`left` of a sensor over a window, NaN beyond `outer`."""

@@ -56,7 +56,7 @@ class HsrDiffParams(SubspaceParams):
     )
     consistency: Literal["none", "end", "steps"] = Field(
         default="none",
-        description="solve for both images about the prediction: once at the end, or at every step and at the end",
+        description="solve for both images about the prediction: once at the end, or at every step of many as well",
     )
     training: TrainingParams = Field(default=TrainingParams(), description="how a model is trained, with --train")
 
@@ -115,7 +115,7 @@ class HsrDiffModel:
     def halo(self) -> int:
         """Context of a tile, fine pixels: the network's, and around that the fast fusion's."""
         step = self.multiple
-        seen = context(self.weights, self.steps) + (step if self.consistency == "steps" else 0)
+        seen = context(self.weights, self.steps) + (3 * step if self.consistency == "steps" else 0)
         return -(-(self.base.halo + self._margin + seen) // step) * step
 
     @property
@@ -186,7 +186,8 @@ class HsrDiffModel:
         """What both images say of the predictions over a tile, where that is asked for at every step."""
         if self.consistency != "steps":
             return None
-        own, outer = solved.operators, seen.coarsen(self.base.multiple).scale(self.base.multiple)
+        step = self.base.multiple  # what is solved for is a little more than is seen
+        own, outer = solved.operators, seen.grow(2 * step).coarsen(step).scale(step)
         left = [
             (d - own.observe(solved.detail, j))[(slice(None), *solved.frame.cut(outer, s.ratio))]
             for j, (d, s) in enumerate(zip(solved.innovations, self.base.sensors, strict=True))
@@ -272,6 +273,9 @@ class HsrDiffFusion(Method):
                 consistent=params.consistency == "steps",
             )
         samples = params.samples if several else 1
+        if params.consistency != "none":
+            every = " at every step" if params.consistency == "steps" and steps > 1 else ""
+            said += f"; solved for both images{every}{' and' if every else ''} at the end"
         estimates = {"model": weights.name, "gain_of_model": said, "steps": steps, "samples": samples}
         spread = None
         if several:

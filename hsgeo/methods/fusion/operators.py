@@ -95,7 +95,7 @@ class TileOperators:
     def about(self, data: Sequence[torch.Tensor], level: float) -> torch.Tensor:
         """Posterior mean of the detail (p, H, W), the prior's variance being `level` times its own everywhere."""
         solver = self.solver
-        return mix(solver.basis, solver.field(solver.solve(solver.take(data), level)))
+        return mix(solver.basis, solver.field(solver.solve(solver.take(data), level, keep=False)))
 
     def alone(self, data: Sequence[torch.Tensor]) -> torch.Tensor:
         """Posterior mean of the detail (p, H, W) at the prior's own variance, from the last sensor's data only."""

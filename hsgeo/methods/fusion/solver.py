@@ -134,13 +134,15 @@ class ClosedForm:
             seen = torch.fft.ifft2(self._fold(b, j)).real
         return mix(self._mixed[j], seen)
 
-    def solve(self, evidence: Evidence, level: float = 1.0, alone: bool = False) -> torch.Tensor:
+    def solve(self, evidence: Evidence, level: float = 1.0, alone: bool = False, keep: bool = True) -> torch.Tensor:
         """Posterior mean b, half spectrum (p, H, W // 2 + 1); with `alone`, as if the last sensor were the only one.
+
+        What a level needs is computed once, unless it is not to be kept.
 
         First the mean given the sensor on the fine grid, then what the others see beyond it: no large terms cancel,
         so that float32 serves.
         """
-        lam, inverse = self._at(level, alone)
+        lam, inverse = self._at(level, alone) if keep else self._systems(level, alone)
         b = lam * evidence.fine
         coupled = self._coupled(alone)
         if not coupled:
@@ -230,16 +232,19 @@ class ClosedForm:
     def _at(self, level: float, alone: bool) -> tuple[torch.Tensor, torch.Tensor]:
         """(lambda (p, H, half), inverse of the coupled systems) at a level."""
         key = level, alone
-        if key not in self._cache and self._whole is not None:
-            variance, systems = self._whole._at(level, alone)
-            self._cache[key] = variance[self._kept], systems
         if key not in self._cache:
-            m = 0 * self._m if alone else self._m
-            lam = 1 / (m[:, None, None] * self._seen + 1 / (level * self._phi))
-            coupled = self._coupled(alone)
-            solved = np.linalg.inv(self._coupling(lam, coupled)) if coupled else np.zeros(1)
-            self._cache[key] = self.tensor(lam), self.tensor(solved)
+            self._cache[key] = self._systems(level, alone)
         return self._cache[key]
+
+    def _systems(self, level: float, alone: bool) -> tuple[torch.Tensor, torch.Tensor]:
+        if self._whole is not None:
+            variance, systems = self._whole._at(level, alone)
+            return variance[self._kept], systems
+        m = 0 * self._m if alone else self._m
+        lam = 1 / (m[:, None, None] * self._seen + 1 / (level * self._phi))
+        coupled = self._coupled(alone)
+        solved = np.linalg.inv(self._coupling(lam, coupled)) if coupled else np.zeros(1)
+        return self.tensor(lam), self.tensor(solved)
 
     def _coupling(self, lam: np.ndarray, coarse: Sequence[int]) -> np.ndarray:
         """I + sum over aliases of G C V lambda V' C' G* / r^2 per frequency of the common grid, (h0, w0//2+1, n, n)."""
