@@ -99,7 +99,7 @@ def test_a_pair_is_trained_on_and_fused_by_it(inside, capfd):
     change = np.abs(values[0] - values[1])
     assert 0 < change.mean() < 0.05 * values[1].mean()
     out, _ = succeed([*command[:-1], "-o", "said.tif"], capfd)
-    assert "m.safetensors: " in out and "measured on" in out
+    assert "m.safetensors, one step: " in out and "measured on" in out
 
 
 def test_by_default_the_model_of_the_package_serves_and_is_begun_from(inside, capfd):
