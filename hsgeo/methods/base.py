@@ -9,14 +9,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import import_module
-from importlib.metadata import entry_points
 from typing import Any, Protocol
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from hsgeo.errors import ParameterError, did_you_mean
+from hsgeo.methods.registry import find, names_of
 from hsgeo.scene.window import Window
 
 
@@ -195,7 +193,7 @@ _BUILT_IN = {
 
 def method_names() -> list[str]:
     """Names of all methods that can be had, sorted."""
-    return sorted({*_BUILT_IN, *(e.name for e in entry_points(group="hsgeo.methods"))})
+    return names_of("hsgeo.methods", _BUILT_IN)
 
 
 def get_method(name: str) -> Method:
@@ -206,14 +204,7 @@ def get_method(name: str) -> Method:
     ParameterError
         No such method.
     """
-    if name in _BUILT_IN:
-        module, _, attribute = _BUILT_IN[name].partition(":")
-        return getattr(import_module(module), attribute)()
-    for entry in entry_points(group="hsgeo.methods"):
-        if entry.name == name:
-            return entry.load()()
-    known = method_names()
-    raise ParameterError(f"no method {name!r}: there is {', '.join(known)}.{did_you_mean(name, known)}")
+    return find("hsgeo.methods", _BUILT_IN, name)
 
 
 def read_tile(pair: Any, outer: Window) -> tuple[np.ndarray, list[np.ndarray]]:

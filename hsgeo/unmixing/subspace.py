@@ -10,6 +10,16 @@ import numpy as np
 
 from hsgeo.errors import ParameterError
 
+#: edges of the noise above which a direction counts as signal; on five real scenes 1.1 lets some noise in, 1.5 keeps
+#: signal out
+SURE = 1.25
+
+#: bands from which most directions are noise's
+FEW_BANDS = 12
+
+#: where a tenth of a semicircle of radius 1 lies beyond
+TENTH = 0.687
+
 
 class Statistics(Protocol):
     """Number of spectra and their mean outer product; `hsgeo.observation.noise.SpectralStatistics` has both."""
@@ -105,3 +115,58 @@ def subspace(
     # an eigenvector's sign is arbitrary: the same data must give the same basis on every machine
     v = v * np.where(v.sum(0) < 0, -1.0, 1.0)
     return Subspace(noise[:, None] * v, noise, values, statistics.n, criterion)
+
+
+def structured_subspace(
+    correlation: np.ndarray, edge: float, noise: np.ndarray, n: int, dimension: int | Literal["auto"] = "auto"
+) -> Subspace:
+    """The directions in which neighbouring pixels agree, of noise-whitened spectra.
+
+    Noise that is white in space adds nothing to what neighbours share, so signal is found here that is far weaker than
+    the noise of its own direction, and directions are not drawn to where the noise happened to be strong.
+
+    Parameters
+    ----------
+    correlation : array (B, B)
+        Mean outer product of whitened neighbours (`hsgeo.observation.structure`).
+    edge : float
+        Largest eigenvalue of it that noise alone reaches.
+    noise : array (B,)
+        Standard deviation of the noise of each band, above 0.
+    n : int
+        Pairs that it was computed from.
+    dimension : int or "auto"
+        p. "auto" counts the eigenvalues that lie `SURE` edges above their median; one at least. Where the noise is not
+        quite white, as in resampled images, the median is not 0, and the edge is that of the semicircle that the
+        smaller half of the eigenvalues makes.
+
+    Raises
+    ------
+    ParameterError
+        `dimension` is outside 1..B, or a noise level is not above 0.
+    """
+    noise = np.asarray(noise, dtype=np.float64)
+    if not (np.isfinite(noise).all() and (noise > 0).all()):
+        raise ParameterError("the noise of every band must be above 0.")
+    values, vectors = np.linalg.eigh(correlation)
+    values, vectors = values[::-1], vectors[:, ::-1]
+    if dimension == "auto":
+        middle = 0.0
+        if noise.size >= FEW_BANDS:
+            middle = float(np.median(values))
+            edge = max(edge, (middle - float(np.quantile(values, 0.1))) / TENTH)
+        count = int((values - middle > SURE * edge).sum())
+        p = max(count, 1)
+        criterion = f"{p} dimensions: in {count} of {noise.size} directions neighbours share over {SURE * edge:.2g} of "
+        criterion += "the noise's variance"
+    else:
+        p = int(dimension)
+        if not 1 <= p <= noise.size:
+            raise ParameterError(
+                f"the dimension of the subspace must lie between 1 and the {noise.size} bands, not {p}."
+            )
+        criterion = (
+            f"{p} dimensions as asked; in the last one neighbours share {values[p - 1]:.2g} of the noise's variance"
+        )
+    v = vectors[:, :p] * np.where(vectors[:, :p].sum(0) < 0, -1.0, 1.0)
+    return Subspace(noise[:, None] * v, noise, np.maximum(values, 0.0), n, criterion)

@@ -11,7 +11,7 @@ from hsgeo.methods.base import FusionInputs, Method, Params, TileResult
 from hsgeo.methods.fusion.fitted import REACH, FittedModel, interpolate
 from hsgeo.methods.fusion.frame import Frame, round_up
 from hsgeo.methods.fusion.missing import flag_pixels
-from hsgeo.methods.fusion.streaming import dead_bands
+from hsgeo.methods.streaming import dead_bands
 from hsgeo.scene.window import Window
 
 

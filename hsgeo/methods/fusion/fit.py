@@ -16,8 +16,8 @@ from hsgeo.methods.fusion.missing import regress
 from hsgeo.methods.fusion.model import SubspaceModel
 from hsgeo.methods.fusion.prior import coarser_detail, local_energy, positive
 from hsgeo.methods.fusion.solver import mix
-from hsgeo.methods.fusion.streaming import dead_bands, model_bands, spectral_statistics
 from hsgeo.methods.fusion.variance import mean_covariance
+from hsgeo.methods.streaming import dead_bands, model_bands, spectral_statistics
 from hsgeo.observation.estimate import estimate_observation
 from hsgeo.observation.fine_noise import noise_levels
 from hsgeo.unmixing.subspace import Subspace, subspace
@@ -57,7 +57,7 @@ def survey(inputs: FusionInputs, dimension: int | Literal["auto"], seed: int) ->
     patches = pair.sample(seed=seed)
     dead = dead_bands([p.hsi for p in patches])
     bands = model_bands(np.asarray(inputs.good, bool), dead)
-    statistics = spectral_statistics(pair, bands)
+    statistics = spectral_statistics(pair.read_hsi, pair.coarse.shape, int(pair.hsi.sizes["band"]), bands)
     given = inputs.noise_hsi
     own = [p.hsi[bands] for p in patches]
     noise = noise_levels(statistics, own) if given is None else np.asarray(given, float)[bands]

@@ -17,7 +17,7 @@ from hsgeo.methods.base import FusionInputs, Method, Params, TileResult
 from hsgeo.methods.fusion.fitted import REACH, FittedModel, interpolate
 from hsgeo.methods.fusion.frame import Frame, interpolation, round_up
 from hsgeo.methods.fusion.missing import flag_pixels
-from hsgeo.methods.fusion.streaming import dead_bands
+from hsgeo.methods.streaming import dead_bands
 from hsgeo.observation.psf import Boundary, Psf
 from hsgeo.scene.window import Window
 

@@ -1,14 +1,14 @@
-"""What the fit reads from the whole HSI: which bands live, and their second moments, in one pass of bounded memory."""
+"""What a fit reads from a whole scene: which bands live, and their second moments, in one pass of bounded memory."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from hsgeo.errors import BandError, DataError
 from hsgeo.observation.noise import SpectralStatistics
+from hsgeo.observation.structure import NeighbourStatistics
 from hsgeo.scene.window import Window
 
 #: values read at a time
@@ -52,23 +52,45 @@ def model_bands(good: np.ndarray, dead: dict[int, str]) -> np.ndarray:
     return bands
 
 
-def spectral_statistics(pair: Any, bands: np.ndarray) -> SpectralStatistics:
-    """Second moments of the HSI's bands over the whole scene, in chunks of rows.
+def spectral_statistics(
+    read: Callable[[Window], np.ndarray],
+    shape: tuple[int, int],
+    count: int,
+    bands: np.ndarray,
+    neighbours: NeighbourStatistics | None = None,
+) -> SpectralStatistics:
+    """Second moments of some bands over a whole scene, in chunks of rows.
 
     Pixels with a missing band are left out.
+
+    Parameters
+    ----------
+    read : callable
+        Of a window, all bands (count, h, w).
+    shape : (int, int)
+    count : int
+        Bands that are read.
+    bands : int array
+        Those that are wanted.
+    neighbours : NeighbourStatistics, optional
+        Told of the same bands.
 
     Raises
     ------
     DataError
         No pixel has all bands.
     """
-    height, width = pair.coarse.shape
-    rows = max(1, min(height, CHUNK // (width * int(pair.hsi.sizes["band"]))))
+    height, width = shape
+    rows = max(1, min(height, CHUNK // (width * count)))
     statistics = SpectralStatistics(len(bands))
     for start in range(0, height, rows):
         stop = min(height, start + rows)
-        pixels = pair.read_hsi(Window(start, stop, 0, width))[bands]
+        below = neighbours is not None and stop < height
+        image = read(Window(start, stop + below, 0, width))[bands]
+        pixels = image[:, : stop - start]
         statistics.update(pixels.reshape(len(bands), -1).T)
+        if neighbours is not None:
+            neighbours.update(pixels, image[:, stop - start :] if below else None)
     if statistics.n < 2:
-        raise DataError("no HSI pixel has data in all bands to be fused: drop the bands with gaps, or check nodata.")
+        raise DataError("no HSI pixel has data in all bands that are used: drop the bands with gaps, or check nodata.")
     return statistics

@@ -1,0 +1,137 @@
+"""What a restoration method is, and how one is found by name.
+
+A method fits a model on a scene (all global statistics are fixed there), and the model is then applied to tiles, each
+on its own. A third party adds one under the entry point ``hsgeo.restoration``.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from hsgeo.methods.base import Params
+from hsgeo.methods.registry import find, names_of
+from hsgeo.scene.window import Window
+
+
+@dataclass(frozen=True)
+class RestorationInputs:
+    """What a restoration is fitted on. Everything that is None is estimated from the scene.
+
+    Parameters
+    ----------
+    source : SceneSource
+        The scene (`read`, `sample`, `shape`, `bands`).
+    good : bool array (B,)
+        Bands that may enter the model.
+    bad_reason : sequence of str
+        Why a band is not good, "" for a good one.
+    noise : array (B,), optional
+        Standard deviation of the noise, in the units of the scene.
+    """
+
+    source: Any
+    good: np.ndarray
+    bad_reason: list[str]
+    noise: np.ndarray | None = None
+
+
+@dataclass
+class RestoredTile:
+    """The result over the core of a tile.
+
+    Attributes
+    ----------
+    values : float32 array (B, H, W)
+        NaN where there is nothing to say.
+    stats : dict
+        Sums over the core that add up over tiles.
+    """
+
+    values: np.ndarray
+    stats: dict[str, Any] = field(default_factory=dict)
+
+
+class Restorer(Protocol):
+    """A fitted method, picklable.
+
+    Attributes
+    ----------
+    halo : int
+        Context of a tile, pixels.
+    multiple : int
+        Cores start on multiples of this many pixels.
+    good : bool array (B,)
+        Bands that were restored.
+    bad_reason : list of str
+        Why not, "" for a restored band.
+    notes : list of str
+        What the user must be told.
+    """
+
+    bad_reason: list[str]
+    notes: list[str]
+
+    @property
+    def halo(self) -> int: ...
+
+    @property
+    def multiple(self) -> int: ...
+
+    @property
+    def good(self) -> np.ndarray: ...
+
+    def apply(self, values: np.ndarray, outer: Window, core: Window, device: str = "cpu") -> RestoredTile:
+        """Restore one tile.
+
+        Parameters
+        ----------
+        values : array (B, h, w)
+            The scene over `outer`, NaN where it has nothing.
+        outer, core : Window
+            `outer` is `core` grown by at least `halo` and may reach outside the scene.
+        device : str
+            A torch device.
+        """
+
+    def report(self) -> dict[str, Any]:
+        """What was estimated, for JSON."""
+
+
+class RestorationMethod(ABC):
+    """A restoration method; stateless."""
+
+    name: str
+    Params: type[Params]
+
+    @abstractmethod
+    def fit(self, inputs: RestorationInputs, params: Any = None, progress: Any = None) -> Restorer:
+        """One pass over the scene; all global statistics are fixed here.
+
+        Raises
+        ------
+        InputError
+            One of its leaves, where the scene cannot serve.
+        """
+
+
+_BUILT_IN = {"subspace": "hsgeo.methods.restoration.subspace:SubspaceRestoration"}
+
+
+def restoration_names() -> list[str]:
+    """Names of all methods that can be had, sorted."""
+    return names_of("hsgeo.restoration", _BUILT_IN)
+
+
+def get_restoration(name: str) -> RestorationMethod:
+    """The method of a name.
+
+    Raises
+    ------
+    ParameterError
+        No such method.
+    """
+    return find("hsgeo.restoration", _BUILT_IN, name)

@@ -1,0 +1,81 @@
+"""What neighbours share, against loops; and how far chance reaches."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from hsgeo.errors import ParameterError
+from hsgeo.observation.structure import NeighbourStatistics
+from hsgeo.unmixing.subspace import structured_subspace
+
+
+def test_products_of_neighbours() -> None:
+    """All pairs once, pixels with a gap in none; in parts, with the row below, as at once."""
+    x = np.random.default_rng(0).standard_normal((3, 6, 5))
+    x[1, 2, 3] = np.nan
+    total, count = np.zeros((3, 3)), 0
+    for y in range(6):
+        for c in range(5):
+            for dy, dx in ((0, 1), (1, 0), (1, 1), (1, -1)):
+                if y + dy < 6 and 0 <= c + dx < 5:
+                    a, b = x[:, y, c], x[:, y + dy, c + dx]
+                    if np.isfinite([a, b]).all():
+                        total += np.outer(a, b) + np.outer(b, a)
+                        count += 1
+    found = NeighbourStatistics(3).update(x)
+    assert found.n == count
+    np.testing.assert_allclose(found.correlation, total / (2 * count))
+    parts = NeighbourStatistics(3).update(x[:, :4], x[:, 4:5]).update(x[:, 4:])
+    assert parts.n == count
+    np.testing.assert_allclose(parts.correlation, found.correlation)
+
+
+def test_the_edge_is_what_noise_reaches() -> None:
+    rng = np.random.default_rng(1)
+    found = NeighbourStatistics(40).update(rng.standard_normal((40, 80, 80)))
+    assert np.linalg.eigvalsh(found.correlation)[-1] == pytest.approx(found.edge(), rel=0.1)
+
+
+def scene(weak: float) -> tuple[np.ndarray, np.ndarray]:
+    """Two smooth images on two directions of 40 bands, one strong and one as weak as asked, in noise of variance 1."""
+    rng = np.random.default_rng(2)
+    y, x = np.mgrid[:80, :80] / 80
+    images = np.stack([30 * np.sin(5 * x), weak * np.sqrt(2) * np.sin(9 * y)])
+    directions = np.linalg.qr(rng.standard_normal((40, 2)))[0]
+    return directions, np.tensordot(directions, images, 1) + rng.standard_normal((40, 80, 80))
+
+
+def test_signal_far_below_the_noise_is_found() -> None:
+    """A tenth of the noise's variance, where the eigenvalues of noise alone spread by twice as much."""
+    directions, data = scene(0.1**0.5)
+    found = NeighbourStatistics(40).update(data)
+    space = structured_subspace(found.correlation, found.edge(), np.ones(40), found.n)
+    assert space.p == 2 and "in 2 of 40 directions" in space.criterion
+    inside = np.linalg.svd(directions.T @ space.basis)[1]
+    assert inside[0] > 0.999 and inside[1] > 0.85
+    plain = np.linalg.eigvalsh(np.tensordot(data, data, ([1, 2], [1, 2])) / 6400)
+    assert plain[-2] < (1 + np.sqrt(40 / 6400)) ** 2 + 0.06  # by power alone it can hardly be seen
+
+
+def test_correlated_noise_is_no_signal() -> None:
+    """Resampled images share noise with their neighbours in all bands alike."""
+    rng = np.random.default_rng(3)
+    white = rng.standard_normal((40, 81, 81))
+    smooth = white[:, 1:, 1:] + 0.3 * (white[:, :-1, 1:] + white[:, 1:, :-1])
+    found = NeighbourStatistics(40).update(smooth)
+    space = structured_subspace(found.correlation, found.edge(), np.ones(40), found.n)
+    assert space.p == 1
+
+
+def test_a_given_dimension() -> None:
+    _, data = scene(1.0)
+    found = NeighbourStatistics(40).update(data)
+    args = found.correlation, found.edge(), np.ones(40), found.n
+    space = structured_subspace(*args, 5)
+    assert space.p == 5 and (space.basis.sum(0) >= 0).all() and "as asked" in space.criterion
+    for wrong in (0, 41):
+        with pytest.raises(ParameterError, match="between 1 and the 40 bands"):
+            structured_subspace(*args, wrong)
+    with pytest.raises(ParameterError, match="above 0"):
+        structured_subspace(*args[:2], np.zeros(40), found.n)
