@@ -60,9 +60,10 @@ def coverage(
 
 def covered(case: Case, method: str, **params: Any) -> dict[str, float]:
     """Shares of the truth inside the 90 % interval over the bands that are fused; see `coverage`."""
-    from hsgeo.methods.fusion.work import Encoding, FusionWork
+    from hsgeo.methods.fusion.work import FusionWork
     from hsgeo.observation.fine_noise import noise_levels
     from hsgeo.observation.noise import SpectralStatistics
+    from hsgeo.scene.encode import Encoding
     from hsgeo.tasks import FusionJob, FusionOptions
 
     given = {"response": case.response, "psf": case.psf}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,16 @@ from .lazy import float_type
 
 #: types that every output format stores
 STORED_TYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float32", "float64")
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How physical values become stored ones: raw = (value - offset) / scale in `dtype`, NaN as `nodata`."""
+
+    dtype: str
+    scale: np.ndarray
+    offset: np.ndarray
+    nodata: float | None
 
 
 def stored_type(name: Any, option: str = "--dtype") -> np.dtype:

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Iterable, Mapping
 from copy import copy
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from hsgeo.engine.store import Output
 from hsgeo.errors import ParameterError, did_you_mean
-from hsgeo.methods.fusion.work import Encoding, FusionWork
+from hsgeo.methods.fusion.work import FusionWork
 from hsgeo.scene import make_scene
 from hsgeo.scene.align import AlignedPair, align
+from hsgeo.scene.encode import Encoding
 from hsgeo.scene.notes import log_note
 from hsgeo.scene.open import require_scene
 from hsgeo.tasks.inputs import FusionOptions, Scene, masked, naming, open_input, path_of
 from hsgeo.tasks.options import RunOptions, WriteOptions, check_format, refuse_inputs, wrong_value
-from hsgeo.tasks.outputs import FusionOutputs, encoding_for
+from hsgeo.tasks.outputs import Outputs, computed, encoding_for
 from hsgeo.tasks.report import (
     check_overlap,
     clipping_notes,
@@ -30,6 +32,9 @@ from hsgeo.tasks.report import (
     flag_counts,
     settled,
 )
+
+#: what the values of the raster of flags mean
+FLAGS = "0 both images, 1 HSI only, 2 MSI only, 3 neither"
 
 
 def fuse(
@@ -212,19 +217,6 @@ class FusionJob:
         )
         return TilePlan(height, width, tile=tile, halo=halo, multiple=multiple)
 
-    def _refuse_resume(self, outputs: FusionOutputs, identity: Mapping[str, Any]) -> None:
-        """Refuse, before anything is trained or fitted, to go on with what was another run."""
-        from dataclasses import replace
-
-        from hsgeo.engine.identity import refuse_other
-        from hsgeo.engine.store import stored_plan
-
-        known = stored_plan(outputs.work)
-        if known is not None:
-            tile = known.tile if self.run.tile is None else replace(known, tile=self.run.tile).tile
-            asked = {**identity, "parameters": {**identity["parameters"], "tile": tile}}
-            refuse_other(outputs.work, asked, outputs.stored, outputs.targets["fused"])
-
     def _refuse_inputs(self, targets: Iterable[Path]) -> None:
         read = (*self.inputs, self.hsi.attrs.get("source"), self.msi.attrs.get("source"))
         refuse_inputs(targets, (*read, self.arguments["hsi_mask"], self.arguments["msi_mask"]))
@@ -295,6 +287,16 @@ class FusionJob:
         bands = {"good": model.good, "bad_reason": model.bad_reason, "gsd": pixel, **bands}
         return make_scene(data, self.pair.fine, like=self.hsi, name="fused", attrs=attrs, **bands)
 
+    def _output(self, code: Encoding, name: str, data: Any) -> xr.DataArray:
+        """One of the rasters that are written, from its stored values."""
+        if name == "fused":
+            attrs = {"dtype": code.dtype, "nodata": code.nodata}
+            return self._as_scene(data, attrs, scale=code.scale, offset=code.offset)
+        if name == "uncertainty":
+            return self._as_scene(data, {"dtype": "float32", "nodata": float("nan")}, scale=1.0, offset=0.0)
+        attrs = {"dtype": "uint8", "nodata": None}
+        return make_scene(data, self.pair.fine, name=name, attrs=attrs, band_name=[FLAGS])
+
     def write(
         self,
         output: str | os.PathLike[str],
@@ -319,19 +321,26 @@ class FusionJob:
         dict
             What was estimated and measured; see ``hsgeo fuse --json``.
         """
-        from hsgeo.engine.run import run
         from hsgeo.scene.provenance import provenance_record
 
         write, bands = write or WriteOptions(), self.hsi.sizes["band"]
         code = encoding_for(self.hsi, write, self.notes)
-        outputs = FusionOutputs(output, uncertainty, flags, write, code, bands)
+        outputs = Outputs(
+            {
+                "fused": (output, Output(bands, code.dtype, code.nodata)),
+                "uncertainty": (uncertainty, Output(bands, "float32", float("nan"))),
+                "flags": (flags, Output(1, "uint8", 3)),
+            },
+            write,
+            "the output, --uncertainty and --flags",
+        )
         self._refuse_inputs(outputs.targets.values())
         outputs.check()
         self.params()
         record = provenance_record(self.inputs, {"command": "fuse", **self.arguments}, scenes=(self.hsi, self.msi))
-        parameters = {**self.arguments, "dtype": code.dtype}
+        identity = {"inputs": record["inputs"], "parameters": {**self.arguments, "dtype": code.dtype}}
         if write.resume:
-            self._refuse_resume(outputs, {"inputs": record["inputs"], "parameters": parameters})
+            outputs.refuse_resume(identity, self.run.tile)
         if prepare is not None:
             prepare()
         if uncertainty is not None and "uncertainty" in self.method.Params.model_fields:
@@ -342,35 +351,15 @@ class FusionJob:
                 f"--uncertainty: the method {self.arguments['method']} has none; use subspace or hsr-diff."
             )
         plan = self.tile_plan(model, outputs.work if write.resume else None)
-        with self.progress.stage("apply", total=len(list(plan))) as stage:
-            done = run(
-                FusionWork(self.pair, model, code, tuple(outputs.targets)),
-                plan,
-                outputs.stored,
-                outputs.work,
-                identity={
-                    "inputs": record["inputs"],
-                    "parameters": {**parameters, "tile": plan.tile},
-                    "weights": getattr(model, "fingerprint", None),
-                },
-                resume=write.resume,
-                workers=self.run.workers,
-                scheduler=self.run.scheduler,
-                devices=self.run.device,
-                progress=stage,
-                keep_lock=True,
+        work = FusionWork(self.pair, model, code, tuple(outputs.targets))
+        weights = getattr(model, "fingerprint", None)
+        with computed(work, plan, outputs, identity, weights, self.run, self.progress) as done:
+            self.notes += done.notes
+            estimates = {**model.report(), "ratio": self.pair.ratio, "shift": _shift(self.pair)}
+            kept = {k: v for k, v in estimates.items() if not k.startswith("noise_") or isinstance(v, str)}
+            written = outputs.publish(
+                done.arrays, partial(self._output, code), {**record, "estimates": kept}, self.progress
             )
-        self.notes += done.notes
-        estimates = {**model.report(), "ratio": self.pair.ratio, "shift": _shift(self.pair)}
-        record["estimates"] = {k: v for k, v in estimates.items() if not k.startswith("noise_") or isinstance(v, str)}
-        written = {}
-        try:
-            for name in outputs.targets:
-                with self.progress.stage(f"write {name}" if name != "fused" else "write"):
-                    written[name] = outputs.write(name, done.arrays[name], self._as_scene, self.pair.fine, record)
-            shutil.rmtree(outputs.work, ignore_errors=True)
-        finally:
-            done.release()
         good, numbers = model.good, self.hsi["band"].values
         return {
             "output": str(output),

@@ -1,49 +1,50 @@
-"""The rasters that a fusion writes: which they are, how their values are stored, and each from the working store."""
+"""The rasters that a run writes: which they are, how their values are stored, and each from the working store."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
-from odc.geo.geobox import GeoBox
 
 from hsgeo.engine.store import Output
 from hsgeo.errors import ParameterError
-from hsgeo.methods.fusion.work import Encoding
-from hsgeo.scene import make_scene, write_scene
+from hsgeo.scene import write_scene
+from hsgeo.scene.encode import Encoding
 from hsgeo.scene.write import WriteReport, output_format
-from hsgeo.tasks.options import WriteOptions, check_target
+from hsgeo.tasks.options import RunOptions, WriteOptions, check_target
+
+if TYPE_CHECKING:
+    from hsgeo.engine.run import RunReport
 
 #: creation options by which a user chooses the blocks of a GeoTIFF
 BLOCK_OPTIONS = {"BLOCKXSIZE", "BLOCKYSIZE", "TILED"}
-#: what the values of the raster of flags mean
-FLAGS = "0 both images, 1 HSI only, 2 MSI only, 3 neither"
-
 APath = str | os.PathLike[str]
 
 
-class FusionOutputs:
-    """The fused scene and what is asked for beside it.
+class Outputs:
+    """The result of a run and what is asked for beside it.
 
     Parameters
     ----------
-    output, uncertainty, flags : path
-        The last two may be None.
+    asked : mapping of name to (path, Output)
+        How the working store keeps each, and its file too. The first is the result; a path that is None is not written.
     write : WriteOptions
-    code : Encoding
-        Of the fused values.
-    bands : int
-        Of the fused scene.
+    options : str
+        What a user calls them, for messages.
 
     Attributes
     ----------
     targets : dict of name to Path
     stored : dict of name to Output
-        How the working store keeps them, and their files too.
+    result : str
+        Name of the first one.
     work : Path
         The working store.
 
@@ -53,59 +54,116 @@ class FusionOutputs:
         Two of them are one file.
     """
 
-    def __init__(
-        self, output: APath, uncertainty: APath | None, flags: APath | None, write: WriteOptions, code: Encoding,
-        bands: int,
-    ) -> None:  # fmt: skip
-        asked = {"fused": output, "uncertainty": uncertainty, "flags": flags}
-        every = {
-            "fused": Output(bands, code.dtype, code.nodata),
-            "uncertainty": Output(bands, "float32", float("nan")),
-            "flags": Output(1, "uint8", 3),
-        }
-        self.targets = {name: Path(path) for name, path in asked.items() if path is not None}
-        self.stored = {name: every[name] for name in self.targets}
-        self.write_options, self.code = write, code
-        self.work = self.targets["fused"].with_name(f".{self.targets['fused'].name}.hsgeo-work")
+    def __init__(self, asked: Mapping[str, tuple[APath | None, Output]], write: WriteOptions, options: str) -> None:
+        self.targets = {name: Path(path) for name, (path, _) in asked.items() if path is not None}
+        self.stored = {name: asked[name][1] for name in self.targets}
+        self.write_options, self.result = write, next(iter(self.targets))
+        result = self.targets[self.result]
+        self.work = result.with_name(f".{result.name}.hsgeo-work")
         if len({target.resolve() for target in self.targets.values()}) < len(self.targets):
-            raise ParameterError("the output, --uncertainty and --flags need different paths.")
+            raise ParameterError(f"{options} need different paths.")
 
     def check(self) -> None:
         """See that each can be written, before any work."""
         for name, target in self.targets.items():
             check_target(target, self.write_options, self.stored[name].dtype, self.stored[name].bands)
 
-    def write(
-        self, name: str, array: Any, as_scene: Callable[..., xr.DataArray], grid: GeoBox, record: dict[str, Any]
-    ) -> WriteReport:
-        """Write one of them from the working store.
+    def refuse_resume(self, identity: Mapping[str, Any], tile: int | None) -> None:
+        """Refuse, before anything is trained or fitted, to go on with what was another run.
 
         Parameters
         ----------
-        name : "fused", "uncertainty" or "flags"
-        array : zarr.Array (bands, height, width)
+        identity : mapping
+            ``inputs`` and ``parameters``, the size of the tiles not among them.
+        tile : int, optional
+            The size that is asked for.
+        """
+        from hsgeo.engine.identity import refuse_other
+        from hsgeo.engine.store import stored_plan
+
+        known = stored_plan(self.work)
+        if known is not None:
+            size = known.tile if tile is None else replace(known, tile=tile).tile
+            asked = {**identity, "parameters": {**identity["parameters"], "tile": size}}
+            refuse_other(self.work, asked, self.stored, self.targets[self.result])
+
+    def publish(
+        self, arrays: Mapping[str, Any], as_scene: Callable[[str, Any], xr.DataArray], record: dict[str, Any],
+        progress: Any,
+    ) -> dict[str, WriteReport]:  # fmt: skip
+        """Write all of them from the working store, which is then removed.
+
+        Parameters
+        ----------
+        arrays : mapping of name to zarr.Array (bands, height, width)
             Stored values.
         as_scene : callable
-            ``as_scene(data, attrs, scale=..., offset=...)`` gives the scene with the HSI's bands.
-        grid : GeoBox
+            Of a name and its stored values, the scene that is written.
         record : dict
             Provenance.
+        progress : Progress
         """
         import dask.array as da
 
-        data, code, write, target = da.from_zarr(array), self.code, self.write_options, self.targets[name]
-        if name == "fused":
-            scene = as_scene(data, {"dtype": code.dtype, "nodata": code.nodata}, scale=code.scale, offset=code.offset)
-        elif name == "uncertainty":
-            scene = as_scene(data, {"dtype": "float32", "nodata": float("nan")}, scale=1.0, offset=0.0)
-        else:
-            scene = make_scene(data, grid, name=name, attrs={"dtype": "uint8", "nodata": None}, band_name=[FLAGS])
+        written = {}
+        for name, target in self.targets.items():
+            with progress.stage("write" if name == self.result else f"write {name}"):
+                scene = as_scene(name, da.from_zarr(arrays[name]))
+                written[name] = self._write(scene, target, arrays[name], record)
+        shutil.rmtree(self.work, ignore_errors=True)
+        return written
+
+    def _write(self, scene: xr.DataArray, target: Path, array: Any, record: dict[str, Any]) -> WriteReport:
+        write = self.write_options
         creation = dict(write.creation)
         if output_format(target, write.cog) == "GTiff" and not {k.upper() for k in creation} & BLOCK_OPTIONS:
             creation = {**block_options(array), **creation}
         return write_scene(
             scene, target, cog=write.cog, creation=creation, overwrite=write.overwrite, provenance=record, raw=True
         )
+
+
+@contextmanager
+def computed(
+    work: Any, plan: Any, outputs: Outputs, identity: Mapping[str, Any], weights: str | None, run: RunOptions,
+    progress: Any,
+) -> Iterator[RunReport]:  # fmt: skip
+    """All tiles of a run, in its working store, which no other run may enter meanwhile.
+
+    Parameters
+    ----------
+    work : callable
+        See `hsgeo.engine.run.run`.
+    plan : TilePlan
+    outputs : Outputs
+    identity : mapping
+        ``inputs`` and ``parameters``.
+    weights : str, optional
+        Fingerprint of a network.
+    run : RunOptions
+    progress : Progress
+    """
+    from hsgeo.engine.run import run as run_tiles
+
+    parameters = {**identity["parameters"], "tile": plan.tile}
+    with progress.stage("apply", total=len(list(plan))) as stage:
+        done = run_tiles(
+            work,
+            plan,
+            outputs.stored,
+            outputs.work,
+            identity={**identity, "parameters": parameters, "weights": weights},
+            resume=outputs.write_options.resume,
+            workers=run.workers,
+            scheduler=run.scheduler,
+            devices=run.device,
+            progress=stage,
+            keep_lock=True,
+        )
+    try:
+        yield done
+    finally:
+        done.release()
 
 
 def block_options(array: Any) -> dict[str, str]:

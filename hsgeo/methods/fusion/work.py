@@ -12,18 +12,8 @@ from typing import Any
 import numpy as np
 
 from hsgeo.methods.base import TileResult, read_tile
-from hsgeo.scene.encode import encode
+from hsgeo.scene.encode import Encoding, encode
 from hsgeo.scene.window import Window
-
-
-@dataclass(frozen=True)
-class Encoding:
-    """How physical values become stored ones: raw = (value - offset) / scale in `dtype`, NaN as `nodata`."""
-
-    dtype: str
-    scale: np.ndarray
-    offset: np.ndarray
-    nodata: float | None
 
 
 @dataclass(frozen=True)
