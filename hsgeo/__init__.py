@@ -15,6 +15,7 @@ _EXPORTS = {
     "write_scene": "hsgeo.scene",
     "make_scene": "hsgeo.scene",
     "fuse": "hsgeo.tasks",
+    "restore": "hsgeo.tasks",
     "assess": "hsgeo.tasks",
     "simulate": "hsgeo.tasks",
     "convert": "hsgeo.tasks",
@@ -31,6 +32,7 @@ __all__ = [
     "fuse",
     "make_scene",
     "open_scene",
+    "restore",
     "simulate",
     "write_scene",
 ]
@@ -38,7 +40,7 @@ __all__ = [
 if TYPE_CHECKING:
     from hsgeo.errors import HsgeoError, InputError
     from hsgeo.scene import make_scene, open_scene, write_scene
-    from hsgeo.tasks import assess, convert, fuse, simulate
+    from hsgeo.tasks import assess, convert, fuse, restore, simulate
 
 
 def __getattr__(name: str) -> Any:

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from hsgeo.methods.base import get_method
+from hsgeo.methods.restoration.base import get_restoration
 from hsgeo.sensors import load_sensor
 from hsgeo.tasks.options import find_config, load_parameters
 from hsgeo.tasks.training import settings_of
@@ -28,6 +29,14 @@ def test_config_is_found_by_name_and_valid(path):
     assert path.read_text().startswith("#")
     if path.stem not in METHODS:
         assert made == kind(), "a method's file states the defaults"
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("restoration/*.yaml")), ids=lambda p: p.stem)
+def test_a_restoration_s_file_states_the_defaults(path):
+    kind = get_restoration(path.stem.removeprefix("restore-")).Params
+    values = load_parameters(path.stem, [])
+    assert kind(**values) == kind() and set(values) == set(kind.model_fields)
+    assert path.read_text().startswith("#")
 
 
 def test_all_parameters_of_hsr_diff_are_in_its_file():

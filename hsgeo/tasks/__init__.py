@@ -14,11 +14,14 @@ if TYPE_CHECKING:
     from .inputs import FusionOptions
     from .options import RunOptions, WriteOptions
     from .reduction import simulate
+    from .restoration import RestorationJob, RestorationOptions, restore
     from .training import train
 
 __all__ = [
     "FusionJob",
     "FusionOptions",
+    "RestorationJob",
+    "RestorationOptions",
     "RunOptions",
     "WriteOptions",
     "assess",
@@ -27,6 +30,7 @@ __all__ = [
     "describe",
     "describe_sensors",
     "fuse",
+    "restore",
     "simulate",
     "train",
 ]
@@ -40,6 +44,7 @@ _MODULES = {
     "info": ("describe", "describe_sensors"),
     "demonstration": ("demo",),
     "options": ("RunOptions", "WriteOptions"),
+    "restoration": ("RestorationJob", "RestorationOptions", "restore"),
     "training": ("train",),
 }
 _EXPORTS = {name: module for module, names in _MODULES.items() for name in names}

@@ -13,7 +13,7 @@ import numpy as np
 import xarray as xr
 
 from hsgeo.engine.store import Output
-from hsgeo.errors import ParameterError, did_you_mean
+from hsgeo.errors import ParameterError
 from hsgeo.methods.fusion.work import FusionWork
 from hsgeo.scene import make_scene
 from hsgeo.scene.align import AlignedPair, align
@@ -21,7 +21,7 @@ from hsgeo.scene.encode import Encoding
 from hsgeo.scene.notes import log_note
 from hsgeo.scene.open import require_scene
 from hsgeo.tasks.inputs import FusionOptions, Scene, masked, naming, open_input, path_of
-from hsgeo.tasks.options import RunOptions, WriteOptions, check_format, refuse_inputs, wrong_value
+from hsgeo.tasks.options import RunOptions, WriteOptions, check_format, refuse_inputs, validated
 from hsgeo.tasks.outputs import Outputs, computed, encoding_for
 from hsgeo.tasks.report import (
     check_overlap,
@@ -32,6 +32,7 @@ from hsgeo.tasks.report import (
     flag_counts,
     settled,
 )
+from hsgeo.tasks.tiling import lazy, planned
 
 #: what the values of the raster of flags mean
 FLAGS = "0 both images, 1 HSI only, 2 MSI only, 3 neither"
@@ -161,27 +162,8 @@ class FusionJob:
         return self._model
 
     def params(self) -> Any:
-        """The method's parameters, validated.
-
-        Raises
-        ------
-        ParameterError
-            A name that the method does not know, or a value outside its range.
-        """
-        from pydantic import ValidationError
-
-        kind = self.method.Params
-        known = set(kind.model_fields)
-        values = {**({"seed": self.run.seed} if "seed" in known else {}), **self.values}
-        for name in values:
-            if name not in known:
-                listed = ", ".join(sorted(known)) or "none"
-                hint = did_you_mean(name, known)
-                raise ParameterError(f"method {self.method.name} has no parameter {name!r} (it has {listed}).{hint}")
-        try:
-            return kind(**values)
-        except ValidationError as error:
-            raise ParameterError(wrong_value(error, kind)) from error
+        """The method's parameters, validated; see `hsgeo.tasks.options.validated`."""
+        return validated(self.method, self.values, self.run.seed)
 
     def by(self, method: str) -> FusionJob:
         """The same pair by another method with its defaults: silent, and without the notes of this job."""
@@ -195,27 +177,7 @@ class FusionJob:
 
     def tile_plan(self, model: Any | None = None, resumed: Path | None = None) -> Any:
         """The tiles of the fine grid; those of the store `resumed` where there is one and no size is asked for."""
-        from hsgeo.engine.memory import choose_tile
-        from hsgeo.engine.plan import TilePlan
-        from hsgeo.engine.store import stored_plan
-
-        if resumed is not None and self.run.tile is None:
-            known = stored_plan(resumed)
-            if known is not None:
-                return known
-
-        halo, multiple = (model.halo, model.multiple) if model is not None else (0, self.pair.ratio)
-        height, width = self.pair.fine.shape
-        per_pixel = 4 * (6 * self.hsi.sizes["band"] + 160)  # values, encoding and the solver's spectra, measured
-        tile = self.run.tile or choose_tile(
-            self.run.memory,
-            per_pixel,
-            halo=halo,
-            multiple=multiple,
-            shape=(height, width),
-            tasks=max(1, self.run.workers),
-        )
-        return TilePlan(height, width, tile=tile, halo=halo, multiple=multiple)
+        return planned(self.run, self.pair.fine.shape, self.hsi.sizes["band"], model, self.pair.ratio, resumed)
 
     def _refuse_inputs(self, targets: Iterable[Path]) -> None:
         read = (*self.inputs, self.hsi.attrs.get("source"), self.msi.attrs.get("source"))
@@ -254,23 +216,9 @@ class FusionJob:
 
     def scene(self) -> xr.DataArray:
         """The result as a lazy scene."""
-        import dask.array as da
-
         model, plan = self.model, self.tile_plan(self.model)
-        code = Encoding("float32", np.ones(1), np.zeros(1), None)
-        work = FusionWork(self.pair, model, code)
-        device = self.device()
-        blocks = {(b.row, b.col): b for b in plan}
-        rows = [b.core.shape[0] for (_, c), b in sorted(blocks.items()) if c == 0]
-        columns = [b.core.shape[1] for (r, _), b in sorted(blocks.items()) if r == 0]
-
-        def tile(block_info: Any = None) -> np.ndarray:
-            _, row, column = block_info[None]["chunk-location"]
-            block = blocks[row, column]
-            return work.values(block.core, block.outer, device).values.astype(np.float32, copy=False)
-
-        chunks = ((self.hsi.sizes["band"],), tuple(rows), tuple(columns))
-        data = da.map_blocks(tile, chunks=chunks, dtype=np.float32, meta=np.empty((0, 0, 0), np.float32))
+        work = FusionWork(self.pair, model, Encoding("float32", np.ones(1), np.zeros(1), None))
+        data = lazy(work.values, plan, self.hsi.sizes["band"], self.device())
         attrs = {"dtype": "float32", "nodata": float("nan"), "notes": [str(text) for text in self.notes]}
         return self._as_scene(data, attrs, scale=1.0, offset=0.0)
 

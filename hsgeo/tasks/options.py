@@ -141,6 +141,38 @@ ASKED = {
 }
 
 
+def validated(method: Any, values: Mapping[str, Any], seed: int) -> Any:
+    """The parameters of a method.
+
+    Parameters
+    ----------
+    method : Method or RestorationMethod
+    values : mapping
+        As they were given.
+    seed : int
+        Of the run, for a method that has one.
+
+    Raises
+    ------
+    ParameterError
+        A name that the method does not know, or a value outside its range.
+    """
+    from pydantic import ValidationError
+
+    kind = method.Params
+    known = set(kind.model_fields)
+    values = {**({"seed": seed} if "seed" in known else {}), **values}
+    for name in values:
+        if name not in known:
+            listed = ", ".join(sorted(known)) or "none"
+            hint = did_you_mean(name, known)
+            raise ParameterError(f"method {method.name} has no parameter {name!r} (it has {listed}).{hint}")
+    try:
+        return kind(**values)
+    except ValidationError as error:
+        raise ParameterError(wrong_value(error, kind)) from error
+
+
 def wrong_value(error: Any, kind: Any) -> str:
     """One sentence from pydantic's ValidationError: the first parameter at fault and what it may be.
 

@@ -30,6 +30,17 @@ class Statistics(Protocol):
     def correlation(self) -> np.ndarray: ...
 
 
+class Neighbours(Protocol):
+    """Number of pairs of neighbours, and their mean outer product; `hsgeo.observation.structure` has both."""
+
+    n: int
+
+    @property
+    def correlation(self) -> np.ndarray: ...
+
+    def edge(self) -> float: ...
+
+
 @dataclass(frozen=True)
 class Subspace:
     """A basis of the spectra, orthonormal after division by the noise.
@@ -118,27 +129,27 @@ def subspace(
 
 
 def structured_subspace(
-    correlation: np.ndarray, edge: float, noise: np.ndarray, n: int, dimension: int | Literal["auto"] = "auto"
+    statistics: Statistics, neighbours: Neighbours, noise: np.ndarray, dimension: int | Literal["auto"] = "auto"
 ) -> Subspace:
-    """The directions in which neighbouring pixels agree, of noise-whitened spectra.
+    """The directions in which neighbouring pixels agree, of noise-whitened spectra, and those of more power than noise.
 
     Noise that is white in space adds nothing to what neighbours share, so signal is found here that is far weaker than
-    the noise of its own direction, and directions are not drawn to where the noise happened to be strong.
+    the noise of its own direction, and directions are not drawn to where the noise happened to be strong. What has more
+    power than noise is no white noise either, though neighbours do not agree on it: it is kept too.
 
     Parameters
     ----------
-    correlation : array (B, B)
-        Mean outer product of whitened neighbours (`hsgeo.observation.structure`).
-    edge : float
-        Largest eigenvalue of it that noise alone reaches.
+    statistics : n and correlation (B, B)
+        Mean outer product of the spectra.
+    neighbours : n, correlation (B, B) and edge()
+        Mean outer product of neighbours (`hsgeo.observation.structure.NeighbourStatistics`).
     noise : array (B,)
         Standard deviation of the noise of each band, above 0.
-    n : int
-        Pairs that it was computed from.
     dimension : int or "auto"
         p. "auto" counts the eigenvalues that lie `SURE` edges above their median; one at least. Where the noise is not
         quite white, as in resampled images, the median is not 0, and the edge is that of the semicircle that the
-        smaller half of the eigenvalues makes.
+        smaller half of the eigenvalues makes. Of what is left, those are added that lie a tenth above what noise
+        reaches by chance (`subspace`).
 
     Raises
     ------
@@ -148,25 +159,32 @@ def structured_subspace(
     noise = np.asarray(noise, dtype=np.float64)
     if not (np.isfinite(noise).all() and (noise > 0).all()):
         raise ParameterError("the noise of every band must be above 0.")
-    values, vectors = np.linalg.eigh(correlation)
+    bands = noise.size
+    values, vectors = np.linalg.eigh(neighbours.correlation / np.outer(noise, noise))
     values, vectors = values[::-1], vectors[:, ::-1]
+    more = np.empty((bands, 0))
     if dimension == "auto":
-        middle = 0.0
-        if noise.size >= FEW_BANDS:
+        middle, edge = 0.0, neighbours.edge()
+        if bands >= FEW_BANDS:
             middle = float(np.median(values))
             edge = max(edge, (middle - float(np.quantile(values, 0.1))) / TENTH)
         count = int((values - middle > SURE * edge).sum())
         p = max(count, 1)
-        criterion = f"{p} dimensions: in {count} of {noise.size} directions neighbours share over {SURE * edge:.2g} of "
-        criterion += "the noise's variance"
+        rest = vectors[:, p:]
+        powers, turned = np.linalg.eigh(rest.T @ (statistics.correlation / np.outer(noise, noise)) @ rest)
+        strong = powers > 1.1 * max(1.1, (1 + sqrt(bands / statistics.n)) ** 2)
+        more = rest @ turned[:, strong][:, ::-1]
+        criterion = (
+            f"{p + more.shape[1]} dimensions: in {count} of {bands} directions neighbours share over {SURE * edge:.2g} "
+            "of the noise's variance"
+        )
+        if more.shape[1]:
+            criterion += f", {more.shape[1]} more have more power than noise"
     else:
         p = int(dimension)
-        if not 1 <= p <= noise.size:
-            raise ParameterError(
-                f"the dimension of the subspace must lie between 1 and the {noise.size} bands, not {p}."
-            )
-        criterion = (
-            f"{p} dimensions as asked; in the last one neighbours share {values[p - 1]:.2g} of the noise's variance"
-        )
-    v = vectors[:, :p] * np.where(vectors[:, :p].sum(0) < 0, -1.0, 1.0)
-    return Subspace(noise[:, None] * v, noise, np.maximum(values, 0.0), n, criterion)
+        if not 1 <= p <= bands:
+            raise ParameterError(f"the dimension of the subspace must lie between 1 and the {bands} bands, not {p}.")
+        criterion = f"{p} dimensions as asked; in the last neighbours share {values[p - 1]:.2g} of the noise's variance"
+    v = np.hstack([vectors[:, :p], more])
+    v = v * np.where(v.sum(0) < 0, -1.0, 1.0)
+    return Subspace(noise[:, None] * v, noise, np.maximum(values, 0.0), statistics.n, criterion)

@@ -36,7 +36,7 @@ def test_help_and_version_are_fast(capfd):
         done = subprocess.run([sys.executable, "-m", "hsgeo", "--help"], capture_output=True, text=True)
         seconds.append(time.perf_counter() - start)
         assert done.returncode == 0
-    for name in ("info", "fuse", "assess", "simulate", "convert", "demo", "bench"):
+    for name in ("info", "fuse", "restore", "assess", "simulate", "convert", "demo", "bench"):
         assert f"\n  {name}" in done.stdout
     out, _ = succeed(["--version"], capfd)
     assert hsgeo.__version__ in out

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from hsgeo.errors import ParameterError
+from hsgeo.observation.noise import SpectralStatistics
 from hsgeo.observation.structure import NeighbourStatistics
 from hsgeo.unmixing.subspace import structured_subspace
 
@@ -46,36 +47,51 @@ def scene(weak: float) -> tuple[np.ndarray, np.ndarray]:
     return directions, np.tensordot(directions, images, 1) + rng.standard_normal((40, 80, 80))
 
 
+def both(data: np.ndarray) -> tuple[SpectralStatistics, NeighbourStatistics]:
+    return SpectralStatistics(len(data)).update(data.reshape(len(data), -1).T), NeighbourStatistics(len(data)).update(
+        data
+    )
+
+
 def test_signal_far_below_the_noise_is_found() -> None:
     """A tenth of the noise's variance, where the eigenvalues of noise alone spread by twice as much."""
     directions, data = scene(0.1**0.5)
-    found = NeighbourStatistics(40).update(data)
-    space = structured_subspace(found.correlation, found.edge(), np.ones(40), found.n)
+    found = both(data)
+    space = structured_subspace(*found, np.ones(40))
     assert space.p == 2 and "in 2 of 40 directions" in space.criterion
     inside = np.linalg.svd(directions.T @ space.basis)[1]
     assert inside[0] > 0.999 and inside[1] > 0.85
-    plain = np.linalg.eigvalsh(np.tensordot(data, data, ([1, 2], [1, 2])) / 6400)
-    assert plain[-2] < (1 + np.sqrt(40 / 6400)) ** 2 + 0.06  # by power alone it can hardly be seen
+    power = np.linalg.eigvalsh(found[0].correlation)
+    assert power[-2] < (1 + np.sqrt(40 / 6400)) ** 2 + 0.06  # by power alone it can hardly be seen
+
+
+def test_what_is_too_strong_for_noise_is_kept() -> None:
+    """A checkerboard, on which neighbours disagree; and noise that some bands share."""
+    rng = np.random.default_rng(4)
+    directions, data = scene(1.0)
+    y, x = np.mgrid[:80, :80]
+    odd = np.linalg.qr(np.column_stack([directions, rng.standard_normal((40, 2))]))[0][:, 2:]
+    data = data + odd[:, :1, None] * 5 * (-1.0) ** (x + y) + odd[:, 1:, None] * 2.5 * rng.standard_normal((80, 80))
+    space = structured_subspace(*both(data), np.ones(40))
+    assert space.p == 4 and "in 2 of 40 directions" in space.criterion and "2 more" in space.criterion
+    np.testing.assert_allclose(space.basis.T @ space.basis, np.eye(4), atol=1e-9)
+    assert np.linalg.svd(odd.T @ space.basis)[1].min() > 0.99
 
 
 def test_correlated_noise_is_no_signal() -> None:
     """Resampled images share noise with their neighbours in all bands alike."""
     rng = np.random.default_rng(3)
     white = rng.standard_normal((40, 81, 81))
-    smooth = white[:, 1:, 1:] + 0.3 * (white[:, :-1, 1:] + white[:, 1:, :-1])
-    found = NeighbourStatistics(40).update(smooth)
-    space = structured_subspace(found.correlation, found.edge(), np.ones(40), found.n)
-    assert space.p == 1
+    smooth = (white[:, 1:, 1:] + 0.3 * (white[:, :-1, 1:] + white[:, 1:, :-1])) / np.sqrt(1.18)
+    assert structured_subspace(*both(smooth), np.ones(40)).p <= 3
 
 
 def test_a_given_dimension() -> None:
-    _, data = scene(1.0)
-    found = NeighbourStatistics(40).update(data)
-    args = found.correlation, found.edge(), np.ones(40), found.n
-    space = structured_subspace(*args, 5)
+    found = both(scene(1.0)[1])
+    space = structured_subspace(*found, np.ones(40), 5)
     assert space.p == 5 and (space.basis.sum(0) >= 0).all() and "as asked" in space.criterion
     for wrong in (0, 41):
         with pytest.raises(ParameterError, match="between 1 and the 40 bands"):
-            structured_subspace(*args, wrong)
+            structured_subspace(*found, np.ones(40), wrong)
     with pytest.raises(ParameterError, match="above 0"):
-        structured_subspace(*args[:2], np.zeros(40), found.n)
+        structured_subspace(*found, np.zeros(40))

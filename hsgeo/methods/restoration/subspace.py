@@ -176,8 +176,7 @@ class SubspaceRestoration(RestorationMethod):
         statistics = spectral_statistics(source.read, source.shape, source.bands, bands, neighbours)
         given = inputs.noise
         noise = noise_levels(statistics, [s[bands] for s in samples]) if given is None else np.asarray(given)[bands]
-        white = neighbours.correlation / np.outer(noise, noise)
-        space = structured_subspace(white, neighbours.edge(), noise, neighbours.n, params.dimension)
+        space = structured_subspace(statistics, neighbours, noise, params.dimension)
         own = list(inputs.bad_reason)
         model = SubspaceRestorer(
             scene=source.shape,

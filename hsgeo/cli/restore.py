@@ -1,0 +1,109 @@
+"""``hsgeo restore``."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+
+from hsgeo.cli import options as o
+from hsgeo.cli.printing import print_notes, print_rows, ranges
+
+
+class Task(StrEnum):
+    """What is to be mended."""
+
+    denoise = "denoise"
+
+
+@o.command
+def restore(
+    scene: Annotated[str, typer.Argument(help="Raster file, folder of band files, or zarr store.")],
+    *,
+    output: o.Output = None,
+    task: Annotated[Task, typer.Option("--task", help="denoise: the noise of each band is estimated.")] = Task.denoise,
+    method: Annotated[str, typer.Option("--method", help="subspace.")] = "subspace",
+    residual: Annotated[str | None, typer.Option("--residual", help="Write what was removed here.")] = None,
+    sensor: o.SensorName = None,
+    bands: o.Bands = None,
+    bbox: o.Bbox = None,
+    write: o.Writing,
+    resume: o.Resume = False,
+    config: o.Config = None,
+    settings: o.Settings = None,
+    run: o.Running,
+    dry_run: o.DryRun = False,
+    progress: Any,
+) -> o.Said:
+    """Take the noise out of a scene."""
+    from hsgeo.tasks import RestorationJob, RestorationOptions
+    from hsgeo.tasks.options import check_target, derived_output, load_parameters
+
+    target = output or str(derived_output(scene, "_restored"))
+    writing = write.options(resume)
+    options = RestorationOptions(task.value, method, bands, o.parse_bbox(bbox), sensor)
+    params = load_parameters(config, settings or [])
+    if not dry_run:
+        check_target(target, writing)
+    job = RestorationJob(scene, options, run=run.options(), params=params, progress=progress)
+    if dry_run:
+        more = {} if residual is None else {"residual": residual}
+        return {**job.plan(target, writing), "outputs": more}, _print_plan
+    return job.write(target, writing, residual=residual), _print
+
+
+def _print_plan(r: dict[str, Any]) -> None:
+    height, width = r["grid"]["shape"]
+    print_rows(
+        [
+            (
+                "output",
+                f"{r['output']} ({r['dtype']}, {r['output_bytes'] / 1e6:.1f} MB before compression); not written",
+            ),
+            *((name, f"{path}; not written") for name, path in r["outputs"].items()),
+            ("task", ", ".join([r["task"], r["method"], *(f"{k} {v}" for k, v in r["parameters"].items())])),
+            ("grid", f"{height} x {width} pixels"),
+            ("bands", f"{r['bands']}, of which {r['good_bands']} good by their flags"),
+            ("tiles", f"{r['tiles']} of {r['tile']} pixels, memory {r['memory']}"),
+        ]
+    )
+    print_notes(r)
+
+
+def _print(r: dict[str, Any]) -> None:
+    """What was estimated and measured, as a person reads it."""
+    height, width = r["grid"]["shape"]
+    dropped: dict[str, list[int]] = {}
+    for band, why in r["bands"]["dropped"].items():
+        dropped.setdefault(why, []).append(int(band))
+    levels = sorted(r["noise_std"].values())
+    stages = ", ".join(f"{s['stage']} {s['seconds']:.1f} s" for s in r["stages"])
+    peak = max((s.get("peak_rss_bytes") or 0 for s in r["stages"]), default=0)
+    print_rows(
+        [
+            ("output", f"{r['output']} ({r['driver']}, {r['bytes'] / 1e6:.1f} MB)"),
+            *((name, path) for name, path in r["outputs"].items()),
+            ("grid", f"{height} x {width} pixels"),
+            ("bands", f"{len(r['bands']['kept'])} restored"),
+            *((f"  {why}", f"bands {ranges(numbers)} left as they are") for why, numbers in dropped.items()),
+            ("noise", f"{levels[len(levels) // 2]:.3g} (median of the bands; {levels[0]:.3g} to {levels[-1]:.3g})"),
+            ("subspace", r.get("subspace")),
+            ("mixture", r.get("passes")),
+            ("removed", _removed(r["removed"])),
+            ("saturated", f"{r['saturated']} values clipped to the type" if r["saturated"] else None),
+            ("time", f"{stages}; peak memory {peak / 2**30:.2f} GiB"),
+        ]
+    )
+    print_notes(r)
+
+
+def _removed(removed: dict[str, float | None]) -> str | None:
+    if removed["over_noise"] is None:
+        return None
+    shares = [
+        f"{share:.1%} of it shared by neighbouring {what}"
+        for what, share in (("pixels", removed["space"]), ("bands", removed["spectrum"]))
+        if share is not None
+    ]
+    return ", ".join([f"{removed['over_noise']:.2f} x the noise", *shares]) + " (white noise: 0 %)"

@@ -1,0 +1,324 @@
+"""Restoration of one scene: open -> fit -> tile -> apply -> write."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from hsgeo.engine.store import Output
+from hsgeo.methods.restoration.work import RestorationWork
+from hsgeo.scene import make_scene
+from hsgeo.scene.encode import Encoding
+from hsgeo.scene.model import geobox_of
+from hsgeo.scene.notes import log_note
+from hsgeo.scene.open import require_scene
+from hsgeo.scene.source import SceneSource
+from hsgeo.tasks.inputs import Scene, naming, open_input, path_of
+from hsgeo.tasks.options import RunOptions, WriteOptions, check_format, refuse_inputs, validated
+from hsgeo.tasks.outputs import Outputs, computed, encoding_for
+from hsgeo.tasks.tiling import lazy, planned
+
+#: what is shared by neighbours of what was removed from which on a user should look at it
+STRUCTURED = 0.05
+
+
+@dataclass(frozen=True)
+class RestorationOptions:
+    """What `restore` may be told besides the scene and the method's own parameters; see there."""
+
+    task: str = "denoise"
+    method: str = "subspace"
+    bands: str | None = None
+    bbox: tuple[float, float, float, float] | None = None
+    sensor: str | None = None
+
+    def record(self) -> dict[str, Any]:
+        """The options as JSON can hold them."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+
+def restore(
+    scene: Scene,
+    *,
+    method: str = "subspace",
+    bands: str | None = None,
+    bbox: tuple[float, float, float, float] | None = None,
+    sensor: str | None = None,
+    run: RunOptions | None = None,
+    **params: Any,
+) -> xr.DataArray:
+    """Take the noise out of a scene; its level is estimated, band by band.
+
+    Parameters
+    ----------
+    scene : path or scene (band, y, x)
+    method : str
+        ``subspace`` or one that an installed package adds.
+    bands, bbox, sensor
+        As in `hsgeo.open_scene`.
+    run : RunOptions, optional
+        Tile size, memory and device.
+    **params
+        Parameters of the method.
+
+    Returns
+    -------
+    scene (band, y, x)
+        Physical values, lazy: tiles are computed as they are asked for. Bands that are not good are left as they are,
+        and so are gaps. ``attrs["notes"]``: what was guessed, found or left out, each a sentence.
+
+    Raises
+    ------
+    InputError
+        One of its leaves: a scene that cannot be restored, with the reason and the fix.
+    """
+    return RestorationJob(
+        scene, RestorationOptions("denoise", method, bands, bbox, sensor), run=run, params=params
+    ).scene()
+
+
+class RestorationJob:
+    """A restoration that is planned (`plan`), and then computed lazily (`scene`) or written (`write`).
+
+    Parameters
+    ----------
+    scene : path or scene (band, y, x)
+    options : RestorationOptions, optional
+    run : RunOptions, optional
+    params : mapping, optional
+        The method's own parameters.
+    noise : array (B,), optional
+        Standard deviation of each band's noise, where it is known.
+    progress : Progress, optional
+        Told of each stage.
+    """
+
+    def __init__(
+        self,
+        scene: Scene,
+        options: RestorationOptions | None = None,
+        *,
+        run: RunOptions | None = None,
+        params: Mapping[str, Any] | None = None,
+        noise: np.ndarray | None = None,
+        progress: Any = None,
+    ):
+        from hsgeo.engine.progress import NullProgress
+        from hsgeo.methods.restoration.base import get_restoration
+
+        require_scene(scene, "scene")
+        o = options or RestorationOptions()
+        self.run, self.noise = run or RunOptions(), noise
+        self.run.check()
+        self.progress = progress if progress is not None else NullProgress()
+        self.method = get_restoration(o.method)
+        self.values = dict(params or {})
+        self.arguments = {**o.record(), "seed": self.run.seed, **self.values}
+        self.input, self.notes = str(path_of(scene)), []
+        with self.progress.stage("open"):
+            self.scene_in = open_input(scene, o.sensor, self.notes, None, bands=o.bands, bbox=o.bbox)
+        self.source, self.grid = SceneSource(self.scene_in), geobox_of(self.scene_in)
+        self._model: Any = None
+
+    @property
+    def model(self) -> Any:
+        """The method fitted to the scene; fitted when first asked for."""
+        if self._model is None:
+            from hsgeo.methods.restoration.base import RestorationInputs
+
+            scene = self.scene_in
+            inputs = RestorationInputs(
+                self.source, np.asarray(scene["good"].values, bool), scene["bad_reason"].values.tolist(), self.noise
+            )
+            with self.progress.stage("fit"), naming([self.input]):
+                self._model = self.method.fit(inputs, self.params(), self.progress)
+            for text in self._model.notes:
+                log_note(text)
+            self.notes += self._model.notes
+        return self._model
+
+    def params(self) -> Any:
+        """The method's parameters, validated; see `hsgeo.tasks.options.validated`."""
+        return validated(self.method, self.values, self.run.seed)
+
+    def tile_plan(self, model: Any | None = None, resumed: Path | None = None) -> Any:
+        """The tiles; those of the store `resumed` where there is one and no size is asked for."""
+        return planned(self.run, self.source.shape, self.source.bands, model, 1, resumed)
+
+    def plan(self, output: str | os.PathLike[str], write: WriteOptions | None = None) -> dict[str, Any]:
+        """What a run would do, without fitting or writing: grid, bands, tiles, memory, size on disk."""
+        write = write or WriteOptions()
+        self.params()
+        self._refuse_inputs([Path(output)])
+        if Path(output).exists() and not write.overwrite:
+            self.notes.append(f"{output} exists: the run needs --overwrite or another output.")
+        code, tiles = encoding_for(self.scene_in, write, self.notes), self.tile_plan()
+        check_format(output, write, code.dtype, self.source.bands)
+        height, width = self.source.shape
+        return {
+            "output": str(output),
+            "input": self.input,
+            "task": self.arguments["task"],
+            "method": self.arguments["method"],
+            "parameters": self.values,
+            "grid": self._describe(),
+            "bands": self.source.bands,
+            "good_bands": int(self.scene_in["good"].values.sum()),
+            "dtype": code.dtype,
+            "tiles": len(list(tiles)),
+            "tile": tiles.tile,
+            "memory": self.run.memory,
+            "output_bytes": self.source.bands * height * width * np.dtype(code.dtype).itemsize,
+            "notes": self.notes,
+        }
+
+    def scene(self) -> xr.DataArray:
+        """The result as a lazy scene."""
+        from hsgeo.engine.devices import pick_device
+
+        model, plan = self.model, self.tile_plan(self.model)
+        work = RestorationWork(self.source, model, Encoding("float32", np.ones(1), np.zeros(1), None))
+        data = lazy(work.values, plan, self.source.bands, pick_device(self.run.device))
+        return self._as_scene(data, {"notes": [str(text) for text in self.notes]}, 1.0, 0.0)
+
+    def write(
+        self,
+        output: str | os.PathLike[str],
+        write: WriteOptions | None = None,
+        *,
+        residual: str | os.PathLike[str] | None = None,
+    ) -> dict[str, Any]:
+        """Compute all tiles, write the result whole or not at all, and report.
+
+        Parameters
+        ----------
+        output, residual : path
+            The restored scene; what was removed, the scene less the result, float32 in the scene's units.
+
+        Returns
+        -------
+        dict
+            What was estimated and measured; see ``hsgeo restore --json``.
+        """
+        from hsgeo.scene.provenance import provenance_record
+
+        write, bands = write or WriteOptions(), self.source.bands
+        code = encoding_for(self.scene_in, write, self.notes)
+        outputs = Outputs(
+            {
+                "restored": (output, Output(bands, code.dtype, code.nodata)),
+                "residual": (residual, Output(bands, "float32", float("nan"))),
+            },
+            write,
+            "the output and --residual",
+        )
+        self._refuse_inputs(list(outputs.targets.values()))
+        outputs.check()
+        self.params()
+        record = provenance_record([self.input], {"command": "restore", **self.arguments}, scenes=(self.scene_in,))
+        identity = {"inputs": record["inputs"], "parameters": {**self.arguments, "dtype": code.dtype}}
+        if write.resume:
+            outputs.refuse_resume(identity, self.run.tile)
+        model = self.model
+        plan = self.tile_plan(model, outputs.work if write.resume else None)
+        work = RestorationWork(self.source, model, code, tuple(outputs.targets))
+        weights = getattr(model, "fingerprint", None)
+        with computed(work, plan, outputs, identity, weights, self.run, self.progress) as done:
+            self.notes += done.notes
+            estimates = model.report()
+            kept = {k: v for k, v in estimates.items() if not k.startswith("noise_")}
+            as_scene = partial(self._output, code)
+            written = outputs.publish(done.arrays, as_scene, {**record, "estimates": kept}, self.progress)
+        good, numbers = model.good, self.scene_in["band"].values
+        removed = removed_of(done.stats)
+        return {
+            "output": str(output),
+            "outputs": {name: str(path) for name, path in outputs.targets.items() if name != "restored"},
+            "driver": written["restored"].driver,
+            "bytes": written["restored"].bytes,
+            "grid": self._describe(),
+            "bands": {
+                "kept": numbers[good].tolist(),
+                "dropped": {str(numbers[i]): model.bad_reason[i] or "flagged" for i in np.flatnonzero(~good)},
+            },
+            "task": self.arguments["task"],
+            "method": self.arguments["method"],
+            **estimates,
+            "noise_std": dict(zip((str(n) for n in numbers[good]), estimates["noise_std"].values(), strict=True)),
+            "removed": removed,
+            "saturated": sum(s["saturated"] for s in done.stats),
+            "tiles": {"done": done.done, "resumed": done.skipped, "size": plan.tile, "halo": plan.halo},
+            "stages": self.progress.stages,
+            "notes": self.notes + removed_notes(removed) + _clipped(done.stats, code.dtype),
+        }
+
+    def _refuse_inputs(self, targets: Sequence[Path]) -> None:
+        refuse_inputs(targets, (self.input, self.scene_in.attrs.get("source")))
+
+    def _describe(self) -> dict[str, Any]:
+        box = self.grid
+        return {
+            "crs": None if box.crs is None else f"EPSG:{box.crs.epsg}" if box.crs.epsg else box.crs.to_wkt(),
+            "transform": list(box.transform)[:6],
+            "shape": list(box.shape),
+        }
+
+    def _output(self, code: Encoding, name: str, data: Any) -> xr.DataArray:
+        """One of the rasters that are written, from its stored values."""
+        if name == "restored":
+            return self._as_scene(data, {"dtype": code.dtype, "nodata": code.nodata}, code.scale, code.offset)
+        return self._as_scene(data, {}, 1.0, 0.0)
+
+    def _as_scene(self, data: Any, attrs: Mapping[str, Any], scale: Any, offset: Any) -> xr.DataArray:
+        attrs = {
+            "source": "",
+            "driver": "",
+            "interleave": "band",
+            "dtype": "float32",
+            "nodata": float("nan"),
+            **attrs,
+        }
+        return make_scene(data, self.grid, like=self.scene_in, name="restored", attrs=attrs, scale=scale, offset=offset)
+
+
+def removed_of(stats: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
+    """How large what was removed is, in units of the noise, and the share of it that neighbours have in common."""
+
+    def mean(name: str) -> float | None:
+        count = sum(s[f"{name}_count"] for s in stats)
+        return sum(s[name] for s in stats) / count if count else None
+
+    power = mean("power")
+    shares = {name: mean(name) for name in ("space", "spectrum")}
+    return {
+        "over_noise": None if power is None else float(np.sqrt(power)),
+        **{name: float(v / power) if v is not None and power else None for name, v in shares.items()},
+    }
+
+
+def removed_notes(removed: Mapping[str, float | None]) -> list[str]:
+    """A warning where what was removed has structure, which noise has not."""
+    found = [
+        f"{share:.0%} of it is shared by neighbouring {what}"
+        for what, share in (("pixels", removed["space"]), ("bands", removed["spectrum"]))
+        if share is not None and share > STRUCTURED
+    ]
+    if not found:
+        return []
+    return [f"what was removed is not only white noise: {' and '.join(found)}; look at it with --residual."]
+
+
+def _clipped(stats: Sequence[Mapping[str, Any]], dtype: str) -> list[str]:
+    share = sum(s["saturated"] for s in stats) / max(1, sum(s["values"] for s in stats))
+    if share <= 0.01:
+        return []
+    return [
+        f"{share:.0%} of the values do not fit {dtype} at the scene's scale and were clipped; give --dtype float32."
+    ]

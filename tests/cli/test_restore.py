@@ -1,0 +1,187 @@
+"""`hsgeo restore` as a user runs it, and `hsgeo.restore`."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+import xarray as xr
+
+import hsgeo
+from hsgeo.bench.protocols import on_grid
+from hsgeo.cli.app import run
+from hsgeo.errors import ParameterError
+from hsgeo.scene import write_scene
+from tests.methods.restoration.test_subspace import SIGMA, noisy, truth
+
+#: the stored values are reflectance x 10000
+SCALE = 1e-4
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Path:
+    """A noisy scene of int16 with a gap, a band that is not good, and a truth beside it."""
+    folder = tmp_path_factory.mktemp("restore")
+    z = truth()
+    y = noisy(z)
+    y[:, 10:14, 20:24] = np.nan
+    nm = np.linspace(450, 900, len(y))
+    for name, values in (("y", y), ("z", z)):
+        scene = on_grid(values, 30, nm, 10.0)
+        scene = scene.assign_coords(
+            scale=("band", np.full(len(y), SCALE)),
+            good=("band", np.arange(len(y)) != 4),
+            bad_reason=("band", ["smile" if i == 4 else "" for i in range(len(y))]),
+        )
+        scene.attrs |= {"dtype": "int16", "nodata": -9999.0}
+        write_scene(scene, folder / f"{name}.tif")
+    return folder
+
+
+@pytest.fixture
+def inside(made, tmp_path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    for name in ("y.tif", "z.tif"):
+        Path(name).write_bytes((made / name).read_bytes())
+    return tmp_path
+
+
+def succeed(arguments, capfd) -> str:
+    code = run([str(a) for a in arguments])
+    out, err = capfd.readouterr()
+    assert code == 0, err
+    return out
+
+
+def refused(arguments, capfd, *words: str) -> None:
+    before = {p: p.read_bytes() for p in Path.cwd().rglob("*") if p.is_file()}
+    assert run([str(a) for a in arguments]) == 2
+    out, err = capfd.readouterr()
+    assert out == "" and "Traceback" not in err
+    for word in words:
+        assert word in err, err
+    assert {p: p.read_bytes() for p in Path.cwd().rglob("*") if p.is_file()} == before
+
+
+def values(path: str) -> np.ndarray:
+    return hsgeo.open_scene(path, chunks=None).values
+
+
+def test_a_scene_is_restored_with_all_that_it_was(inside, capfd) -> None:
+    out = succeed(["restore", "y.tif", "--residual", "r.tif"], capfd)
+    for word in ("y_restored.tif", "r.tif", "23 restored", "smile", "bands 5 left as they are", "x the noise"):
+        assert word in out
+    with rasterio.open("y.tif") as before, rasterio.open("y_restored.tif") as after, rasterio.open("r.tif") as rest:
+        assert (after.dtypes, after.nodata, after.scales, after.transform, after.crs) == (
+            before.dtypes, before.nodata, before.scales, before.transform, before.crs,
+        )  # fmt: skip
+        assert after.tags(3)["wavelength"] == before.tags(3)["wavelength"]
+        record = json.loads(after.tags()["HSGEO_PROVENANCE"])
+        assert record["parameters"]["command"] == "restore" and record["parameters"]["task"] == "denoise"
+        assert set(rest.dtypes) == {"float32"} and rest.tags(3)["wavelength"] == before.tags(3)["wavelength"]
+    x, y, z, r = (values(f"{name}.tif") for name in ("y_restored", "y", "z", "r"))
+    np.testing.assert_array_equal(np.isnan(x), np.isnan(y))
+    np.testing.assert_array_equal(x[4], y[4])
+    seen, own = np.isfinite(y[0]), np.arange(len(y)) != 4
+    assert np.sqrt(((x - z)[own][:, seen] ** 2).mean()) < SIGMA / 5
+    np.testing.assert_allclose(r[:, seen], (y - x)[:, seen], atol=SCALE)  # the rounding of the stored values
+
+
+def test_the_report(inside, capfd) -> None:
+    report = json.loads(succeed(["restore", "y.tif", "-o", "x.tif", "--json"], capfd))
+    assert report["output"] == "x.tif" and report["driver"] == "GTiff" and report["task"] == "denoise"
+    assert report["bands"]["dropped"] == {"5": "smile"} and len(report["bands"]["kept"]) == 23
+    np.testing.assert_allclose(list(report["noise_std"].values()), SIGMA, rtol=0.1)
+    assert "5" not in report["noise_std"] and "6" in report["noise_std"]
+    assert report["removed"]["over_noise"] == pytest.approx(1, abs=0.08)
+    assert abs(report["removed"]["space"]) < 0.05 and abs(report["removed"]["spectrum"]) < 0.05
+    assert report["saturated"] == 0 and not [n for n in report["notes"] if "what was removed" in n]
+
+
+def test_what_was_removed_is_judged(inside, capfd) -> None:
+    """Stripes are no white noise: neighbours along a column share them."""
+    y = values("y.tif")
+    y[8:12] += np.random.default_rng(0).normal(0, 2 * SIGMA, y.shape[2])
+    write_scene(on_grid(y, 30, np.linspace(450, 900, len(y))), "s.tif")
+    report = json.loads(succeed(["restore", "s.tif", "-o", "x.tif", "--json", "--set", "dimension=2"], capfd))
+    assert report["removed"]["over_noise"] > 1.1
+    (note,) = [n for n in report["notes"] if "what was removed" in n]
+    assert "shared by neighbouring" in note and "--residual" in note
+
+
+def test_tiles_and_workers_change_nothing(inside, capfd) -> None:
+    succeed(["restore", "y.tif", "-o", "a.tif"], capfd)
+    succeed(["restore", "y.tif", "-o", "b.tif", "--tile", "19"], capfd)
+    np.testing.assert_allclose(values("a.tif"), values("b.tif"), atol=1.01 * SCALE)  # a half may round either way
+
+
+def test_python_gives_the_same(inside, capfd) -> None:
+    succeed(["restore", "y.tif", "-o", "a.tif", "--dtype", "float32"], capfd)
+    scene = hsgeo.restore("y.tif")
+    assert isinstance(scene, xr.DataArray) and scene.chunks is not None and list(scene.attrs["notes"]) == []
+    np.testing.assert_allclose(scene.values, values("a.tif"), atol=1e-6)
+    with pytest.raises(ParameterError, match="no parameter 'dimensoin'"):
+        hsgeo.restore("y.tif", dimensoin=3).compute()
+
+
+def test_a_plan_writes_nothing(inside, capfd) -> None:
+    before = set(inside.iterdir())
+    out = succeed(["restore", "y.tif", "--dry-run", "--residual", "r.tif"], capfd)
+    for word in (
+        "y_restored.tif (int16",
+        "not written",
+        "r.tif",
+        "56 x 60",
+        "24, of which 23 good",
+        "denoise, subspace",
+    ):
+        assert word in out
+    assert set(inside.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["none.tif"], ("none.tif",)),
+        (["y.tif", "-o", "z.tif"], ("z.tif exists", "--overwrite")),
+        (["y.tif", "-o", "y.tif", "--overwrite"], ("would replace the input",)),
+        (["y.tif", "-o", "x.tif", "--residual", "x.tif"], ("--residual", "different paths")),
+        (["y.tif", "--method", "subspase"], ("subspase", "Did you mean 'subspace'")),
+        (["y.tif", "--task", "polish"], ("polish", "denoise")),
+        (["y.tif", "--set", "dimension=100"], ("between 1 and the 23 bands",)),
+        (["y.tif", "--set", "dimension=few"], ("dimension='few'", "whole number")),
+        (["y.tif", "--bands", "1-2"], ("three are needed",)),
+        (["y.tif", "-o", "x.jpg"], ("x.jpg",)),
+    ],
+)
+def test_refused(inside, capfd, arguments, words) -> None:
+    refused(["restore", *arguments], capfd, *words)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_interrupted_it_is_gone_on_with(inside, capfd) -> None:
+    common = ["restore", "y.tif", "-o", "x.tif", "--tile", "10"]
+    command = [sys.executable, "-m", "hsgeo", *common, "--progress", "json"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    deadline = time.monotonic() + 120
+    for line in process.stderr:
+        assert time.monotonic() < deadline
+        if '"apply"' in line and '"done": 3' in line:
+            break
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and "--resume" in err and not Path("x.tif").exists()
+    refused([*common, "--resume", "--set", "dimension=4"], capfd, "x.tif: --resume", "parameters.dimension")
+    report = json.loads(succeed([*common, "--resume", "--json"], capfd))
+    assert report["tiles"]["resumed"] >= 3 and report["tiles"]["done"] + report["tiles"]["resumed"] == 36
+    succeed(["restore", "y.tif", "-o", "whole.tif", "--tile", "10"], capfd)
+    np.testing.assert_array_equal(values("x.tif"), values("whole.tif"))
