@@ -9,6 +9,7 @@ import typer
 
 from hsgeo.cli import options as o
 from hsgeo.cli.printing import print_json, say
+from hsgeo.errors import ParameterError
 
 group = typer.Typer(help="Measure speed and memory, or accuracy beside other methods.", no_args_is_help=True)
 
@@ -81,14 +82,11 @@ def fusion(
     """The methods on real scenes by the standard protocol."""
     o.set_up_logging(True, verbose)
     from hsgeo.bench.fusion import bench_fusion
-    from hsgeo.errors import ParameterError
 
     if cost:
         _cost(device, json)
         return
-    folder = data or os.environ.get("HSGEO_DATA")
-    if not folder:
-        raise ParameterError("bench fusion needs the folder of the scenes: --data DIR, or the variable HSGEO_DATA.")
+    folder = _folder(data, "fusion")
     if ablation:
         _ablation(folder, steps, model, only, json)
         return
@@ -124,6 +122,44 @@ def fusion(
             "reference run: other methods' code, run by this project on the same pair as it lies; "
             "like stands beside like where the shift is off"
         )
+
+
+@group.command()
+def restoration(
+    data: Annotated[str | None, typer.Option("--data", help="Folder of the scenes [default: $HSGEO_DATA].")] = None,
+    methods: Annotated[str, typer.Option("--method", help="Comma-separated.")] = "subspace",
+    scene: Annotated[str | None, typer.Option("--scene", help="Only scenes whose name contains this.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Two scenes.")] = False,
+    json: o.Json = False,
+    verbose: o.Verbose = False,
+) -> None:
+    """The methods on real scenes to which noise is added."""
+    o.set_up_logging(True, verbose)
+    from hsgeo.bench.restoration import bench_restoration
+
+    rows: list[dict[str, Any]] = []
+    if not json:
+        typer.echo(
+            f"{'case':<11}{'scene':<15}{'method':<38}{'PSNR dB':>8}{'SAM deg':>9}{'SSIM':>8}{'s':>7}{'noise off':>11}"
+        )
+    for row in bench_restoration(_folder(data, "restoration"), methods.split(","), scene, quick):
+        rows.append(row)
+        if not json:
+            own = f"{row['ssim']:8.4f}{row['seconds']:7.1f}{row['noise_error']:11.1%}" if "seconds" in row else ""
+            typer.echo(
+                f"{row['case']:<11}{row['scene']:<15}{row['method']:<38}{row['psnr']:8.2f}{row['sam']:9.3f}{own}"
+            )
+    if json:
+        print_json({"rows": rows})
+        return
+    typer.echo("noise off: largest relative error of a band's estimated noise")
+
+
+def _folder(data: str | None, name: str) -> str:
+    folder = data or os.environ.get("HSGEO_DATA")
+    if not folder:
+        raise ParameterError(f"bench {name} needs the folder of the scenes: --data DIR, or the variable HSGEO_DATA.")
+    return folder
 
 
 def _ablation(folder: str, steps: int, model: str | None, only: str | None, json: bool) -> None:

@@ -1,0 +1,67 @@
+"""The bench of restorations: its protocol, and the figures that it must reach on real scenes."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from hsgeo.bench import restoration as module
+from hsgeo.bench.protocols import on_grid
+from hsgeo.bench.restoration import DEGRADATIONS, bench_restoration, measure, reference_runs
+from hsgeo.cli.app import run
+from hsgeo.errors import InputError
+from tests.methods.restoration.test_subspace import noisy, truth
+
+
+def test_figures_are_those_against_the_reference() -> None:
+    z = truth()
+    y = noisy(z, 0.1)
+    found = measure(on_grid(z, 30), y, "subspace")
+    import hsgeo
+
+    x = hsgeo.restore(on_grid(y, 30)).values.astype(float)
+    mse = ((x - z) ** 2).mean((1, 2))
+    assert found["psnr"] == pytest.approx(10 * np.log10(z.max() ** 2 / mse).mean(), abs=0.01)
+    angle = (x * z).sum(0) / np.sqrt((x**2).sum(0) * (z**2).sum(0))
+    assert found["sam"] == pytest.approx(np.degrees(np.arccos(angle)).mean(), rel=0.01)
+    assert 0 < found["noise_error"] < 0.1 and found["seconds"] > 0
+
+
+def test_the_degradations_are_the_protocol_s() -> None:
+    z = np.full((40, 50, 50), 0.5)
+    for name, sigma in (("white 0.1", 0.1), ("white 0.2", 0.2)):
+        added = DEGRADATIONS[name](z, np.random.default_rng(0)) - z
+        np.testing.assert_allclose(added.std((1, 2)), sigma, rtol=0.08)
+    assert set(reference_runs()) <= set(DEGRADATIONS)
+
+
+def test_one_row_for_each(monkeypatch, capfd) -> None:
+    case = type("C", (), {"name": "jasper", "reference": on_grid(truth(), 30), "response": 1})
+    monkeypatch.setattr(module, "cases", lambda root, scene, quick: iter([case]))
+    rows = list(bench_restoration("."))
+    assert [r["case"] for r in rows if r["method"] == "subspace"] == list(DEGRADATIONS)
+    assert {"FastHyDe (reference run)", "prototype (reference run)"} <= {r["method"] for r in rows}
+    assert run(["bench", "restoration", "--data", ".", "--json"]) == 0
+    again = json.loads(capfd.readouterr().out)["rows"]
+    assert [r["psnr"] for r in again] == [r["psnr"] for r in rows]
+    assert run(["bench", "restoration", "--data", "."]) == 0
+    assert "white 0.2" in capfd.readouterr().out
+
+
+def test_a_folder_without_scenes(tmp_path) -> None:
+    with pytest.raises(InputError, match="--data"):
+        list(bench_restoration(tmp_path))
+
+
+def test_above_every_reference_run(real_data) -> None:
+    """White noise on Jasper Ridge, nothing given."""
+    rows = list(bench_restoration(real_data, scene="jasper"))
+    for case in DEGRADATIONS:
+        own = next(r for r in rows if r["case"] == case and r["method"] == "subspace")
+        others = [r for r in rows if r["case"] == case and r is not own]
+        assert len(others) >= 3
+        assert own["psnr"] > max(r["psnr"] for r in others) + 0.5
+        assert own["sam"] < min(r["sam"] for r in others)
+        assert own["noise_error"] < 0.1
