@@ -23,6 +23,7 @@ from hsgeo.methods.base import Params
 from hsgeo.methods.fusion.missing import bridge
 from hsgeo.methods.restoration.base import RestorationInputs, RestorationMethod, RestoredTile
 from hsgeo.methods.restoration.filtering import Search, passed
+from hsgeo.methods.restoration.gaps import coefficients, filled
 from hsgeo.methods.restoration.risk import Mixture, best_mixture
 from hsgeo.methods.restoration.shrinkage import low_rank, wiener
 from hsgeo.methods.streaming import dead_bands, model_bands, spectral_statistics
@@ -61,10 +62,9 @@ class SubspaceRestorer:
         Those of the model; the others are left as they are.
     basis : array (B_model, p)
         Its columns are orthonormal after division by the noise.
-    projection : array (p, B_model)
     noise : array (B_model,)
         Standard deviation.
-    mean : array (p,)
+    mean, covariance : arrays (p,), (p, p)
         Of the scene's coefficients.
     shares : array
         Of each pass in the result.
@@ -74,9 +74,9 @@ class SubspaceRestorer:
     bad_reason: list[str]
     bands: np.ndarray
     basis: np.ndarray
-    projection: np.ndarray
     noise: np.ndarray
     mean: np.ndarray
+    covariance: np.ndarray
     shares: np.ndarray
     notes: list[str] = field(default_factory=list)
     estimates: dict[str, Any] = field(default_factory=dict)
@@ -118,7 +118,7 @@ class SubspaceRestorer:
 
     def coefficients(self, spectra: np.ndarray) -> np.ndarray:
         """Coefficients (p, h, w), float32, of spectra (B_model, h, w); gaps are bridged."""
-        z = np.tensordot(self.projection.astype(np.float32), spectra, 1)
+        z = coefficients(spectra, self.basis, self.noise, self.mean, self.covariance)
         return bridge(z, self.mean.astype(np.float32))
 
 
@@ -172,22 +172,26 @@ class SubspaceRestoration(RestorationMethod):
         samples = source.sample(seed=params.seed)
         dead = dead_bands(samples)
         bands = model_bands(np.asarray(inputs.good, bool), dead)
-        neighbours = NeighbourStatistics(len(bands))
-        statistics = spectral_statistics(source.read, source.shape, source.bands, bands, neighbours)
-        given = inputs.noise
-        noise = noise_levels(statistics, [s[bands] for s in samples]) if given is None else np.asarray(given)[bands]
+        every, neighbours = np.arange(len(bands)), NeighbourStatistics(len(bands))
+
+        def read(window: Window) -> np.ndarray:
+            return filled(source.read(window)[bands])
+
+        statistics = spectral_statistics(read, source.shape, source.bands, every, neighbours)
+        given, own = inputs.noise, [filled(s[bands]) for s in samples]
+        noise = noise_levels(statistics, own) if given is None else np.asarray(given)[bands]
         space = structured_subspace(statistics, neighbours, noise, params.dimension)
-        own = list(inputs.bad_reason)
+        reasons = list(inputs.bad_reason)
         model = SubspaceRestorer(
             scene=source.shape,
             bad_reason=[
-                dead.get(i, "") if ok else own[i] or dead.get(i, "flagged") for i, ok in enumerate(inputs.good)
+                dead.get(i, "") if ok else reasons[i] or dead.get(i, "flagged") for i, ok in enumerate(inputs.good)
             ],
             bands=bands,
             basis=space.basis,
-            projection=space.projection,
             noise=space.noise,
             mean=space.projection @ statistics.mean,
+            covariance=space.projection @ statistics.covariance @ space.projection.T,
             shares=np.ones(1),
         )
         mixture = _mixture(model, samples, params.seed)

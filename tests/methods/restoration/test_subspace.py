@@ -61,7 +61,7 @@ def test_noise_is_taken_out_and_the_scene_left() -> None:
     np.testing.assert_allclose(model.noise, levels, rtol=0.1)
     x = whole(model, y)
     assert rmse(x, z) < rmse(y, z) / 5
-    white = (model.projection @ (x - z).reshape(len(z), -1)) ** 2
+    white = ((model.basis / model.noise[:, None] ** 2).T @ (x - z).reshape(len(z), -1)) ** 2
     assert float(model.estimates["passes"].split("risk ")[1].split()[0]) == pytest.approx(white.mean(), abs=0.04)
     assert model.estimates["dimension"] >= 3 and model.shares.sum() == pytest.approx(1)
 
@@ -105,6 +105,22 @@ def test_what_is_missing_stays_missing_and_spoils_nothing() -> None:
     near[8:18, 18:28] = True
     near &= np.isfinite(y[0])
     assert rmse(x[:, near], z[:, near]) < SIGMA / 3
+
+
+def test_dead_columns_in_all_bands_spoil_nothing() -> None:
+    """Other columns in each band, so that hardly a pixel is complete; as good as without but for what is not there."""
+    z, rng = truth(), np.random.default_rng(3)
+    whole_y = noisy(z)
+    y = whole_y.copy()
+    for band in y:
+        band[:, rng.choice(y.shape[2], 3, replace=False)] = np.nan
+    assert np.isfinite(y).all(0).mean() < 0.4
+    model, plain = fitted(y), fitted(whole_y)
+    np.testing.assert_allclose(model.noise, SIGMA, rtol=0.1)
+    x, full = whole(model, y), whole(plain, whole_y)
+    np.testing.assert_array_equal(np.isfinite(x), np.isfinite(y))
+    seen = np.isfinite(y)
+    assert rmse(x[seen], z[seen]) < 1.15 * rmse(full[seen], z[seen])
 
 
 def test_bands_that_are_not_good_are_left_as_they_are() -> None:

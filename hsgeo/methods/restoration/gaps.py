@@ -1,0 +1,63 @@
+"""Pixels that lack some of their bands: dead columns, saturated samples, bands that are masked here and there."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hsgeo.methods.fusion.missing import bridge
+
+#: share of its bands that a pixel must have to be worked with
+LEAST = 0.5
+
+#: weight of the scene's mean where a pixel's bands leave a coefficient open, of a pixel's own
+WEAK = 1e-3
+
+#: pixels solved for at a time
+AT_ONCE = 1 << 15
+
+
+def usable(spectra: np.ndarray) -> np.ndarray:
+    """Pixels (h, w) of spectra (B, h, w) that have enough of their bands."""
+    return np.isfinite(spectra).mean(0) >= LEAST
+
+
+def filled(spectra: np.ndarray) -> np.ndarray:
+    """Spectra (B, h, w) whose single missing samples are bridged band by band; other gaps stay."""
+    lacking = ~np.isfinite(spectra) & usable(spectra)
+    if not lacking.any():
+        return spectra
+    out = spectra.copy()
+    for band in np.flatnonzero(lacking.any((1, 2))):
+        one = spectra[band : band + 1]
+        out[band][lacking[band]] = bridge(one, np.nanmean(one, axis=(1, 2)))[0][lacking[band]]
+    return out
+
+
+def coefficients(
+    spectra: np.ndarray, basis: np.ndarray, noise: np.ndarray, mean: np.ndarray, covariance: np.ndarray
+) -> np.ndarray:
+    """Coefficients (p, h, w), float32, that explain best what each pixel has of its bands; NaN where it has too few.
+
+    Parameters
+    ----------
+    spectra : array (B, h, w)
+        NaN where a sample is missing.
+    basis : array (B, p)
+        Its columns are orthonormal after division by the noise.
+    noise : array (B,)
+    mean, covariance : arrays (p,), (p, p)
+        Of the scene's coefficients.
+    """
+    count, p = basis.shape
+    flat, white = spectra.reshape(count, -1), basis / noise[:, None]
+    out = ((white / noise[:, None]).T.astype(np.float32)) @ flat.astype(np.float32, copy=False)
+    some = np.flatnonzero(~np.isfinite(out).all(0) & usable(spectra).ravel())
+    pairs, prior = (white[:, :, None] * white[:, None]).reshape(count, -1), WEAK * np.linalg.inv(covariance)
+    for part in np.split(some, range(AT_ONCE, len(some), AT_ONCE)):
+        known = np.isfinite(flat[:, part])
+        seen = np.where(known, flat[:, part], 0.0) / noise[:, None]
+        left = (known.T.astype(float) @ pairs).reshape(-1, p, p) + prior
+        right = seen.T @ white + prior @ mean
+        out[:, part] = np.linalg.solve(left, right[..., None])[..., 0].T
+    out[:, ~usable(spectra).ravel()] = np.nan
+    return out.reshape(p, *spectra.shape[1:])
