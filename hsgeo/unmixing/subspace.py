@@ -104,10 +104,8 @@ def subspace(
     ParameterError
         `dimension` is outside 1..B, or a noise level is not above 0.
     """
-    noise = np.asarray(noise, dtype=np.float64)
+    noise = _levels(noise)
     bands = noise.size
-    if not (np.isfinite(noise).all() and (noise > 0).all()):
-        raise ParameterError("the noise of every band must be above 0.")
     values, vectors = np.linalg.eigh(statistics.correlation / np.outer(noise, noise))
     values, vectors = np.maximum(values[::-1], 0), vectors[:, ::-1]
     edge = max(1.1, (1 + sqrt(bands / statistics.n)) ** 2)
@@ -118,9 +116,7 @@ def subspace(
         if p != count:
             criterion += f", kept within {min(min_dimension, bands)} to {min(max_dimension, bands)}"
     else:
-        p = int(dimension)
-        if not 1 <= p <= bands:
-            raise ParameterError(f"the dimension of the subspace must lie between 1 and the {bands} bands, not {p}.")
+        p = _asked(dimension, bands)
         criterion = f"{p} dimensions as asked; the last holds {values[p - 1]:.2f} noise variances"
     v = vectors[:, :p]
     # an eigenvector's sign is arbitrary: the same data must give the same basis on every machine
@@ -156,9 +152,7 @@ def structured_subspace(
     ParameterError
         `dimension` is outside 1..B, or a noise level is not above 0.
     """
-    noise = np.asarray(noise, dtype=np.float64)
-    if not (np.isfinite(noise).all() and (noise > 0).all()):
-        raise ParameterError("the noise of every band must be above 0.")
+    noise = _levels(noise)
     bands = noise.size
     values, vectors = np.linalg.eigh(neighbours.correlation / np.outer(noise, noise))
     values, vectors = values[::-1], vectors[:, ::-1]
@@ -181,10 +175,23 @@ def structured_subspace(
         if more.shape[1]:
             criterion += f", {more.shape[1]} more have more power than noise"
     else:
-        p = int(dimension)
-        if not 1 <= p <= bands:
-            raise ParameterError(f"the dimension of the subspace must lie between 1 and the {bands} bands, not {p}.")
+        p = _asked(dimension, bands)
         criterion = f"{p} dimensions as asked; in the last neighbours share {values[p - 1]:.2g} of the noise's variance"
     v = np.hstack([vectors[:, :p], more])
     v = v * np.where(v.sum(0) < 0, -1.0, 1.0)
     return Subspace(noise[:, None] * v, noise, np.maximum(values, 0.0), statistics.n, criterion)
+
+
+def _levels(noise: np.ndarray) -> np.ndarray:
+    noise = np.asarray(noise, dtype=np.float64)
+    if not (np.isfinite(noise).all() and (noise > 0).all()):
+        raise ParameterError("the noise of every band must be above 0.")
+    return noise
+
+
+def _asked(dimension: int, bands: int) -> int:
+    if not 1 <= dimension <= bands:
+        raise ParameterError(
+            f"the dimension of the subspace must lie between 1 and the {bands} bands, not {dimension}."
+        )
+    return int(dimension)

@@ -33,8 +33,8 @@ from hsgeo.scene.window import Window
 from hsgeo.unmixing.subspace import structured_subspace
 
 #: groups of the first pass and of those after it
-FIRST = Search(side=5, stride=4, radius=10, count=64)
-LATER = Search(side=5, stride=3, radius=10, count=32)
+FIRST = Search(side=5, stride=5, radius=10, count=64)
+LATER = Search(side=5, stride=4, radius=10, count=32)
 
 #: passes that are tried
 PASSES = 3
