@@ -43,11 +43,11 @@ def model_bands(good: np.ndarray, dead: dict[int, str]) -> np.ndarray:
     alive = [i for i in range(len(good)) if i not in dead]
     if not alive:
         reasons = " or ".join(sorted(set(dead.values())))
-        raise DataError(f"the HSI has nothing to fuse: every band has {reasons}; check its nodata value.")
+        raise DataError(f"there is nothing to work with: every band has {reasons}; check the nodata value.")
     bands = np.array([i for i in alive if good[i]], int)
     if len(bands) < 3:
         raise BandError(
-            f"{len(bands)} of {len(good)} HSI bands can be fused, three are needed: check the good-band flags."
+            f"{len(bands)} of {len(good)} bands of the HSI can be used, three are needed: check the good-band flags."
         )
     return bands
 

@@ -256,7 +256,7 @@ class RestorationJob:
             "saturated": sum(s["saturated"] for s in done.stats),
             "tiles": {"done": done.done, "resumed": done.skipped, "size": plan.tile, "halo": plan.halo},
             "stages": self.progress.stages,
-            "notes": self.notes + removed_notes(removed) + _clipped(done.stats, code.dtype),
+            "notes": [*self.notes, *removed_notes(removed), *_left(done.stats), *_clipped(done.stats, code.dtype)],
         }
 
     def _refuse_inputs(self, targets: Sequence[Path]) -> None:
@@ -313,6 +313,13 @@ def removed_notes(removed: Mapping[str, float | None]) -> list[str]:
     if not found:
         return []
     return [f"what was removed is not only white noise: {' and '.join(found)}; look at it with --residual."]
+
+
+def _left(stats: Sequence[Mapping[str, Any]]) -> list[str]:
+    left, pixels = (sum(s.get(name, 0) for s in stats) for name in ("left", "pixels"))
+    if not left:
+        return []
+    return [f"{left} pixels ({left / pixels:.1%}) lack more than half of their bands and were left as they are."]
 
 
 def _clipped(stats: Sequence[Mapping[str, Any]], dtype: str) -> list[str]:

@@ -117,7 +117,29 @@ def test_what_was_removed_is_judged(inside, capfd) -> None:
     assert "shared by neighbouring" in note and "--residual" in note
 
 
-def test_tiles_and_workers_change_nothing(inside, capfd) -> None:
+def test_what_is_left_is_said(inside, capfd) -> None:
+    y = values("y.tif")
+    y[:14, 30:34] = np.nan
+    write_scene(on_grid(y, 30, np.linspace(450, 900, len(y))), "h.tif")
+    report = json.loads(succeed(["restore", "h.tif", "-o", "x.tif", "--json"], capfd))
+    assert [n for n in report["notes"] if n.startswith("240 pixels (7.2%) lack more than half of their bands")]
+
+
+@pytest.mark.parametrize(
+    ("made_of", "words"),
+    [
+        (np.ones((1, 9, 9)), ("w.tif", "same value everywhere")),
+        (np.random.default_rng(0).random((1, 9, 9)), ("w.tif", "1 of 1 bands", "three are needed")),
+        (np.full((5, 9, 9), np.nan), ("w.tif", "no pixel with data")),
+        (np.random.default_rng(0).random((5, 1, 1)), ("w.tif", "same value everywhere")),
+    ],
+)
+def test_scenes_that_cannot_be_restored(inside, capfd, made_of, words) -> None:
+    write_scene(on_grid(made_of.astype(np.float32), 30), "w.tif")
+    refused(["restore", "w.tif"], capfd, *words)
+
+
+def test_tiles_change_nothing(inside, capfd) -> None:
     succeed(["restore", "y.tif", "-o", "a.tif"], capfd)
     succeed(["restore", "y.tif", "-o", "b.tif", "--tile", "19"], capfd)
     np.testing.assert_allclose(values("a.tif"), values("b.tif"), atol=1.01 * SCALE)  # a half may round either way

@@ -19,11 +19,12 @@ import numpy as np
 import torch
 from pydantic import Field
 
+from hsgeo.errors import DataError
 from hsgeo.methods.base import Params
 from hsgeo.methods.fusion.missing import bridge
 from hsgeo.methods.restoration.base import RestorationInputs, RestorationMethod, RestoredTile
 from hsgeo.methods.restoration.filtering import Search, passed
-from hsgeo.methods.restoration.gaps import coefficients, filled
+from hsgeo.methods.restoration.gaps import coefficients, filled, usable
 from hsgeo.methods.restoration.risk import Mixture, best_mixture
 from hsgeo.methods.restoration.shrinkage import low_rank, wiener
 from hsgeo.methods.streaming import dead_bands, model_bands, spectral_statistics
@@ -104,7 +105,10 @@ class SubspaceRestorer:
         return self.estimates
 
     def apply(self, values: np.ndarray, outer: Window, core: Window, device: str = "cpu") -> RestoredTile:
-        """Restore one tile; see `hsgeo.methods.restoration.base.Restorer`. What is missing stays missing."""
+        """Restore one tile; see `hsgeo.methods.restoration.base.Restorer`.
+
+        What is missing stays missing, and pixels that lack more than half of their bands stay as they are.
+        """
         have, wanted = outer.clip(*self.scene), core.clip(*self.scene)
         spectra = values[self.bands][(slice(None), *have.within(outer).slices)]
         z = torch.as_tensor(self.coefficients(spectra), device=device)
@@ -113,8 +117,9 @@ class SubspaceRestorer:
         out = values[(slice(None), *core.within(outer).slices)].astype(np.float32)
         part = out[(slice(None), *wanted.within(core).slices)]
         spectra = torch.tensordot(torch.as_tensor(self.basis).to(mixed), mixed, 1).cpu().numpy()
-        part[self.bands] = np.where(np.isfinite(part[self.bands]), spectra, np.nan)
-        return RestoredTile(out)
+        enough, some = usable(part[self.bands]), np.isfinite(part[self.bands]).any(0)
+        part[self.bands] = np.where(np.isfinite(part[self.bands]) & enough, spectra, part[self.bands])
+        return RestoredTile(out, {"left": int((some & ~enough).sum()), "pixels": int(some.sum())})
 
     def coefficients(self, spectra: np.ndarray) -> np.ndarray:
         """Coefficients (p, h, w), float32, of spectra (B_model, h, w); gaps are bridged."""
@@ -170,6 +175,8 @@ class SubspaceRestoration(RestorationMethod):
         params = params or SubspaceRestorationParams()
         source = inputs.source
         samples = source.sample(seed=params.seed)
+        if not samples:
+            raise DataError("there is no pixel with data; check the nodata value.")
         dead = dead_bands(samples)
         bands = model_bands(np.asarray(inputs.good, bool), dead)
         every, neighbours = np.arange(len(bands)), NeighbourStatistics(len(bands))

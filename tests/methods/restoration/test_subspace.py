@@ -107,6 +107,18 @@ def test_what_is_missing_stays_missing_and_spoils_nothing() -> None:
     assert rmse(x[:, near], z[:, near]) < SIGMA / 3
 
 
+def test_pixels_that_lack_most_of_their_bands_are_left_as_they_are() -> None:
+    y = noisy(truth())
+    y[3:, 20:24, 30:33] = np.nan
+    y[:, 40, 40] = np.nan
+    model = fitted(y)
+    source, core = SceneSource(on_grid(y, 30)), Window(0, 56, 0, 60)
+    found = model.apply(source.read(core.grow(model.halo)), core.grow(model.halo), core)
+    np.testing.assert_array_equal(found.values[:, 20:24, 30:33], y[:, 20:24, 30:33])
+    assert found.stats == {"left": 12, "pixels": 56 * 60 - 1}
+    assert (found.values[:, 20:24, 28] != y[:, 20:24, 28]).all()
+
+
 def test_dead_columns_in_all_bands_spoil_nothing() -> None:
     """Other columns in each band, so that hardly a pixel is complete; as good as without but for what is not there."""
     z, rng = truth(), np.random.default_rng(3)
