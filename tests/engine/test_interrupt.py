@@ -27,7 +27,8 @@ def start(store: Path, *options: str) -> subprocess.Popen[str]:
 
 def wait_for_blocks(store: Path, count: int, process: subprocess.Popen[str]) -> None:
     for _ in range(6000):
-        if (store / "blocks").is_dir() and len(list((store / "blocks").iterdir())) >= count:
+        markers = list((store / "blocks").iterdir()) if (store / "blocks").is_dir() else []
+        if sum(not marker.name.endswith(".partial") for marker in markers) >= count:
             return
         assert process.poll() is None, process.communicate()
         time.sleep(0.01)
