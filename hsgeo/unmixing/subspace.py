@@ -12,7 +12,10 @@ from hsgeo.errors import ParameterError
 
 #: edges of the noise above which a direction counts as signal; on five real scenes 1.1 lets some noise in, 1.5 keeps
 #: signal out
-SURE = 1.25
+AGREED = 1.25
+
+#: times the power that noise reaches from which a direction is kept on which neighbours do not agree
+CLEAR = 1.1
 
 #: bands from which most directions are noise's
 FEW_BANDS = 12
@@ -51,8 +54,6 @@ class Subspace:
         E = N V in the units of the data: a spectrum is E a + noise.
     noise : array (B,)
         Standard deviation per band, the diagonal of N.
-    eigenvalues : array (B,)
-        Mean energy of the whitened spectra along each direction, falling, in noise variances.
     n : int
         Spectra that it was computed from.
     criterion : str
@@ -61,7 +62,6 @@ class Subspace:
 
     basis: np.ndarray
     noise: np.ndarray
-    eigenvalues: np.ndarray
     n: int
     criterion: str
 
@@ -108,7 +108,7 @@ def subspace(
     bands = noise.size
     values, vectors = np.linalg.eigh(statistics.correlation / np.outer(noise, noise))
     values, vectors = np.maximum(values[::-1], 0), vectors[:, ::-1]
-    edge = max(1.1, (1 + sqrt(bands / statistics.n)) ** 2)
+    edge = _power_edge(bands, statistics.n)
     if dimension == "auto":
         count = int((values > edge).sum())
         p = min(max(count, min_dimension), max_dimension, bands)
@@ -118,10 +118,7 @@ def subspace(
     else:
         p = _asked(dimension, bands)
         criterion = f"{p} dimensions as asked; the last holds {values[p - 1]:.2f} noise variances"
-    v = vectors[:, :p]
-    # an eigenvector's sign is arbitrary: the same data must give the same basis on every machine
-    v = v * np.where(v.sum(0) < 0, -1.0, 1.0)
-    return Subspace(noise[:, None] * v, noise, values, statistics.n, criterion)
+    return _along(vectors[:, :p], noise, statistics, criterion)
 
 
 def structured_subspace(
@@ -142,10 +139,10 @@ def structured_subspace(
     noise : array (B,)
         Standard deviation of the noise of each band, above 0.
     dimension : int or "auto"
-        p. "auto" counts the eigenvalues that lie `SURE` edges above their median; one at least. Where the noise is not
-        quite white, as in resampled images, the median is not 0, and the edge is that of the semicircle that the
-        smaller half of the eigenvalues makes. Of what is left, those are added that lie a tenth above what noise
-        reaches by chance (`subspace`).
+        p. "auto" counts the eigenvalues that lie `AGREED` edges above their median; one at least. Where the noise is
+        not quite white, as in resampled images, the median is not 0, and the edge is that of the semicircle that the
+        smaller half of the eigenvalues makes. Of what is left, those are added whose power is `CLEAR` times what
+        noise reaches by chance (`subspace`).
 
     Raises
     ------
@@ -162,14 +159,15 @@ def structured_subspace(
         if bands >= FEW_BANDS:
             middle = float(np.median(values))
             edge = max(edge, (middle - float(np.quantile(values, 0.1))) / TENTH)
-        count = int((values - middle > SURE * edge).sum())
+        edge *= AGREED
+        count = int((values - middle > edge).sum())
         p = max(count, 1)
         rest = vectors[:, p:]
         powers, turned = np.linalg.eigh(rest.T @ (statistics.correlation / np.outer(noise, noise)) @ rest)
-        strong = powers > 1.1 * max(1.1, (1 + sqrt(bands / statistics.n)) ** 2)
+        strong = powers > CLEAR * _power_edge(bands, statistics.n)
         more = rest @ turned[:, strong][:, ::-1]
         criterion = (
-            f"{p + more.shape[1]} dimensions: in {count} of {bands} directions neighbours share over {SURE * edge:.2g} "
+            f"{p + more.shape[1]} dimensions: in {count} of {bands} directions neighbours share over {edge:.2g} "
             "of the noise's variance"
         )
         if more.shape[1]:
@@ -177,9 +175,19 @@ def structured_subspace(
     else:
         p = _asked(dimension, bands)
         criterion = f"{p} dimensions as asked; in the last neighbours share {values[p - 1]:.2g} of the noise's variance"
-    v = np.hstack([vectors[:, :p], more])
-    v = v * np.where(v.sum(0) < 0, -1.0, 1.0)
-    return Subspace(noise[:, None] * v, noise, np.maximum(values, 0.0), statistics.n, criterion)
+    return _along(np.hstack([vectors[:, :p], more]), noise, statistics, criterion)
+
+
+def _along(directions: np.ndarray, noise: np.ndarray, statistics: Statistics, criterion: str) -> Subspace:
+    """The subspace of orthonormal directions (B, p) of whitened spectra."""
+    # an eigenvector's sign is arbitrary: the same data must give the same basis on every machine
+    v = directions * np.where(directions.sum(0) < 0, -1.0, 1.0)
+    return Subspace(noise[:, None] * v, noise, statistics.n, criterion)
+
+
+def _power_edge(bands: int, n: int) -> float:
+    """Energy from which a direction is more than noise, in noise variances; see `subspace`."""
+    return max(1.1, (1 + sqrt(bands / n)) ** 2)
 
 
 def _levels(noise: np.ndarray) -> np.ndarray:

@@ -33,9 +33,12 @@ def test_products_of_neighbours() -> None:
 
 
 def test_the_edge_is_what_noise_reaches() -> None:
-    rng = np.random.default_rng(1)
-    found = NeighbourStatistics(40).update(rng.standard_normal((40, 80, 80)))
-    assert np.linalg.eigvalsh(found.correlation)[-1] == pytest.approx(found.edge(), rel=0.1)
+    """On the mean a little less: by 1.2065 / (2 B^(2/3)) of it (Tracy & Widom 1996, doi:10.1007/BF02099545)."""
+    reached = []
+    for seed in range(8):
+        found = NeighbourStatistics(40).update(np.random.default_rng(seed).standard_normal((40, 80, 80)))
+        reached.append(np.linalg.eigvalsh(found.correlation)[-1] / found.edge())
+    assert np.mean(reached) == pytest.approx(1 - 1.2065 / 2 / 40 ** (2 / 3), abs=0.03)
 
 
 def scene(weak: float) -> tuple[np.ndarray, np.ndarray]:
@@ -79,11 +82,13 @@ def test_what_is_too_strong_for_noise_is_kept() -> None:
 
 
 def test_correlated_noise_is_no_signal() -> None:
-    """Resampled images share noise with their neighbours in all bands alike."""
-    rng = np.random.default_rng(3)
-    white = rng.standard_normal((40, 81, 81))
-    smooth = (white[:, 1:, 1:] + 0.3 * (white[:, :-1, 1:] + white[:, 1:, :-1])) / np.sqrt(1.18)
-    assert structured_subspace(*both(smooth), np.ones(40)).p <= 3
+    """Resampled images share noise with their neighbours in all bands alike; 7 directions a draw, were it not seen."""
+    dimensions = []
+    for seed in range(8):
+        white = np.random.default_rng(seed).standard_normal((40, 81, 81))
+        smooth = (white[:, 1:, 1:] + 0.3 * (white[:, :-1, 1:] + white[:, 1:, :-1])) / np.sqrt(1.18)
+        dimensions.append(structured_subspace(*both(smooth), np.ones(40)).p)
+    assert max(dimensions) <= 2 and np.median(dimensions) == 1  # the one that there is at least
 
 
 def test_a_given_dimension() -> None:

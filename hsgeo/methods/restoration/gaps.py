@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from hsgeo.methods.fusion.missing import bridge
+from hsgeo.observation.noise import SpectralStatistics
 
 #: share of its bands that a pixel must have to be worked with
 LEAST = 0.5
@@ -21,8 +24,17 @@ def usable(spectra: np.ndarray) -> np.ndarray:
     return np.isfinite(spectra).mean(0) >= LEAST
 
 
-def filled(spectra: np.ndarray) -> np.ndarray:
-    """Spectra (B, h, w) whose single missing samples are bridged band by band; other gaps stay."""
+def filled(spectra: np.ndarray, noise: np.ndarray | None = None, seed: int = 0) -> np.ndarray:
+    """Spectra (B, h, w) whose single missing samples are bridged band by band; other gaps stay.
+
+    Parameters
+    ----------
+    spectra : array (B, h, w)
+    noise : array (B,), optional
+        Standard deviation of white noise that what is bridged gets, as the samples around it have.
+    seed : int
+        Of that noise.
+    """
     lacking = ~np.isfinite(spectra) & usable(spectra)
     if not lacking.any():
         return spectra
@@ -30,7 +42,25 @@ def filled(spectra: np.ndarray) -> np.ndarray:
     for band in np.flatnonzero(lacking.any((1, 2))):
         one = spectra[band : band + 1]
         out[band][lacking[band]] = bridge(one, np.nanmean(one, axis=(1, 2)))[0][lacking[band]]
+    if noise is not None:
+        drawn = np.random.default_rng(seed).standard_normal(int(lacking.sum()))
+        out[lacking] += (drawn * np.broadcast_to(noise[:, None, None], lacking.shape)[lacking]).astype(out.dtype)
     return out
+
+
+def noise_of_what_is_there(samples: Sequence[np.ndarray]) -> np.ndarray | None:
+    """Standard deviation of each band's noise in samples (B, h, w), some of whose pixels lack bands; None if none does.
+
+    What is bridged has next to no noise, and so the variance that all samples show is that of the known share.
+    """
+    known = [np.isfinite(s)[:, usable(s)] for s in samples]
+    share = sum(k.sum(1) for k in known) / max(1, sum(k.shape[1] for k in known))
+    if (share == 1).all():
+        return None
+    statistics = SpectralStatistics(len(share))
+    for sample in samples:
+        statistics.update(filled(sample).reshape(len(share), -1).T)
+    return statistics.noise_std() / np.sqrt(np.maximum(share, LEAST))
 
 
 def coefficients(

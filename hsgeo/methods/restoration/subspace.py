@@ -24,7 +24,7 @@ from hsgeo.methods.base import Params
 from hsgeo.methods.fusion.missing import bridge
 from hsgeo.methods.restoration.base import RestorationInputs, RestorationMethod, RestoredTile
 from hsgeo.methods.restoration.filtering import Search, passed
-from hsgeo.methods.restoration.gaps import coefficients, filled, usable
+from hsgeo.methods.restoration.gaps import coefficients, filled, noise_of_what_is_there, usable
 from hsgeo.methods.restoration.risk import Mixture, best_mixture
 from hsgeo.methods.restoration.shrinkage import low_rank, wiener
 from hsgeo.methods.streaming import dead_bands, model_bands, spectral_statistics
@@ -180,12 +180,14 @@ class SubspaceRestoration(RestorationMethod):
         dead = dead_bands(samples)
         bands = model_bands(np.asarray(inputs.good, bool), dead)
         every, neighbours = np.arange(len(bands)), NeighbourStatistics(len(bands))
+        known = [s[bands] for s in samples]
+        level = noise_of_what_is_there(known)
 
         def read(window: Window) -> np.ndarray:
-            return filled(source.read(window)[bands])
+            return filled(source.read(window)[bands], level, window.y0)
 
         statistics = spectral_statistics(read, source.shape, source.bands, every, neighbours)
-        given, own = inputs.noise, [filled(s[bands]) for s in samples]
+        given, own = inputs.noise, [filled(s, level) for s in known]
         noise = noise_levels(statistics, own) if given is None else np.asarray(given)[bands]
         space = structured_subspace(statistics, neighbours, noise, params.dimension)
         reasons = list(inputs.bad_reason)

@@ -53,14 +53,15 @@ def test_it_is_found_by_name() -> None:
 
 
 def test_noise_is_taken_out_and_the_scene_left() -> None:
-    """To a fifth of it, without being told its level; the risk that is reported is the true one."""
+    """Far more of it than the subspace alone takes out; its level is not told, and the risk reported is true."""
     z = truth()
     levels = SIGMA * np.linspace(0.5, 1.5, len(z))
     y = noisy(z, levels)
     model = fitted(y)
     np.testing.assert_allclose(model.noise, levels, rtol=0.1)
     x = whole(model, y)
-    assert rmse(x, z) < rmse(y, z) / 5
+    plain = np.tensordot(model.basis, model.coefficients(y), 1)
+    assert rmse(x, z) < 0.45 * rmse(plain, z) < 0.3 * rmse(y, z)
     white = ((model.basis / model.noise[:, None] ** 2).T @ (x - z).reshape(len(z), -1)) ** 2
     assert float(model.estimates["passes"].split("risk ")[1].split()[0]) == pytest.approx(white.mean(), abs=0.04)
     assert model.estimates["dimension"] >= 3 and model.shares.sum() == pytest.approx(1)
@@ -125,8 +126,8 @@ def test_dead_columns_in_all_bands_spoil_nothing() -> None:
     whole_y = noisy(z)
     y = whole_y.copy()
     for band in y:
-        band[:, rng.choice(y.shape[2], 3, replace=False)] = np.nan
-    assert np.isfinite(y).all(0).mean() < 0.4
+        band[:, rng.choice(y.shape[2], 6, replace=False)] = np.nan
+    assert np.isfinite(y).all(0).mean() < 0.15
     model, plain = fitted(y), fitted(whole_y)
     np.testing.assert_allclose(model.noise, SIGMA, rtol=0.1)
     x, full = whole(model, y), whole(plain, whole_y)
