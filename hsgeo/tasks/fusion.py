@@ -20,8 +20,9 @@ from hsgeo.scene.align import AlignedPair, align
 from hsgeo.scene.encode import Encoding
 from hsgeo.scene.notes import log_note
 from hsgeo.scene.open import require_scene
-from hsgeo.tasks.inputs import FusionOptions, Scene, masked, naming, open_input, path_of
-from hsgeo.tasks.options import RunOptions, WriteOptions, check_format, refuse_inputs, validated
+from hsgeo.tasks.inputs import FusionOptions, Scene, masked, open_input, path_of
+from hsgeo.tasks.job import Job
+from hsgeo.tasks.options import RunOptions, WriteOptions, check_format, refuse_inputs
 from hsgeo.tasks.outputs import Outputs, computed, encoding_for
 from hsgeo.tasks.report import (
     check_overlap,
@@ -91,7 +92,7 @@ def fuse(
     return FusionJob(hsi, msi, options, run=run, params=params).scene()
 
 
-class FusionJob:
+class FusionJob(Job):
     """A fusion that is planned (`plan`), and then computed lazily (`scene`) or written (`write`).
 
     Parameters
@@ -119,20 +120,13 @@ class FusionJob:
         given: Mapping[str, Any] | None = None,
         progress: Any = None,
     ):
-        from hsgeo.engine.progress import NullProgress
         from hsgeo.methods.base import get_method
 
         require_scene(hsi, "hsi")
         require_scene(msi, "msi")
-        self.run = run or RunOptions()
-        self.run.check()
-        self.progress = progress if progress is not None else NullProgress()
-        self.notes: list[str] = []
-        self.inputs = [str(path_of(hsi)), str(path_of(msi))]
         o = options or FusionOptions()
-        self.arguments = {**o.record(), "seed": self.run.seed, **dict(params or {})}
-        self.method = get_method(o.method)
-        self.values, self.given = dict(params or {}), dict(given or {})
+        super().__init__([str(path_of(hsi)), str(path_of(msi))], get_method, o, run, params, progress)
+        self.given = dict(given or {})
         with self.progress.stage("open"):
             hsi = open_input(hsi, o.hsi_sensor, self.notes, o.hsi_mask, bands=o.bands, bbox=o.bbox)
             msi = open_input(msi, o.msi_sensor, self.notes, o.msi_mask)
@@ -145,25 +139,11 @@ class FusionJob:
         for text in (*self.notes[said:], *self.pair.notes, *few):  # opening has logged its own
             log_note(text)
         self.notes = [*settled(self.notes, self.pair), *few]
-        self._model: Any = None
 
-    @property
-    def model(self) -> Any:
-        """The method fitted to the pair; fitted when first asked for."""
-        if self._model is None:
-            from hsgeo.methods.inputs import fusion_inputs
+    def _fitted_on(self) -> Any:
+        from hsgeo.methods.inputs import fusion_inputs
 
-            with self.progress.stage("fit"), naming(self.inputs):
-                inputs = fusion_inputs(self.pair, self.msi, **self.given)
-                self._model = self.method.fit(inputs, self.params(), self.progress)
-            for text in self._model.notes:
-                log_note(text)
-            self.notes += self._model.notes
-        return self._model
-
-    def params(self) -> Any:
-        """The method's parameters, validated; see `hsgeo.tasks.options.validated`."""
-        return validated(self.method, self.values, self.run.seed)
+        return fusion_inputs(self.pair, self.msi, **self.given)
 
     def by(self, method: str) -> FusionJob:
         """The same pair by another method with its defaults: silent, and without the notes of this job."""
@@ -221,12 +201,6 @@ class FusionJob:
         data = lazy(work.values, plan, self.hsi.sizes["band"], self.device())
         attrs = {"dtype": "float32", "nodata": float("nan"), "notes": [str(text) for text in self.notes]}
         return self._as_scene(data, attrs, scale=1.0, offset=0.0)
-
-    def device(self) -> str:
-        """The device that tiles run on in this process."""
-        from hsgeo.engine.devices import pick_device
-
-        return pick_device(self.run.device)
 
     def _as_scene(self, data: Any, attrs: Mapping[str, Any], **bands: Any) -> xr.DataArray:
         model = self.model
@@ -308,7 +282,7 @@ class FusionJob:
             written = outputs.publish(
                 done.arrays, partial(self._output, code), {**record, "estimates": kept}, self.progress
             )
-        good, numbers = model.good, self.hsi["band"].values
+        good, numbers, pixels = model.good, self.hsi["band"].values, flag_counts(done.stats)
         return {
             "output": str(output),
             "outputs": {name: str(path) for name, path in outputs.targets.items() if name != "fused"},
@@ -322,11 +296,11 @@ class FusionJob:
             "method": self.arguments["method"],
             **estimates,
             "consistency": consistency_of(done.stats),
-            "pixels": flag_counts(done.stats),
+            "pixels": pixels,
             "saturated": sum(s.get("saturated", 0) for s in done.stats),
             "tiles": {"done": done.done, "resumed": done.skipped, "size": plan.tile, "halo": plan.halo},
             "stages": self.progress.stages,
-            "notes": self.notes + clipping_notes(done.stats, bands, code.dtype),
+            "notes": self.notes + clipping_notes(done.stats, bands * sum(pixels.values()), code.dtype),
         }
 
 

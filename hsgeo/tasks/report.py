@@ -18,16 +18,19 @@ LOOKED_AT = 16
 ROWS_VALUES = 2**24
 
 
-def describe_grid(pair: Any) -> dict[str, Any]:
-    """CRS, transform, shape, pixel size and ratio of the output grid."""
-    box = pair.fine
+def describe_box(box: Any) -> dict[str, Any]:
+    """CRS, transform, shape and pixel size of a grid (`GeoBox`); the CRS is None where there is none."""
     return {
-        "crs": f"EPSG:{box.crs.epsg}" if box.crs.epsg else box.crs.to_wkt(),
+        "crs": None if box.crs is None else f"EPSG:{box.crs.epsg}" if box.crs.epsg else box.crs.to_wkt(),
         "transform": list(box.transform)[:6],
         "shape": list(box.shape),
         "gsd": [abs(box.resolution.y), abs(box.resolution.x)],
-        "ratio": pair.ratio,
     }
+
+
+def describe_grid(pair: Any) -> dict[str, Any]:
+    """The output grid of a pair, and its ratio."""
+    return {**describe_box(pair.fine), "ratio": pair.ratio}
 
 
 def settled(notes: Sequence[str], pair: Any) -> list[str]:
@@ -102,10 +105,9 @@ def consistency_of(stats: Sequence[dict[str, Any]]) -> dict[str, float | None]:
     return report
 
 
-def clipping_notes(stats: Sequence[dict[str, Any]], bands: int, dtype: str) -> list[str]:
-    """A warning where more than one value in a hundred did not fit the type."""
-    clipped = sum(s.get("saturated", 0) for s in stats)
-    share = clipped / max(1, bands * sum(flag_counts(stats).values()))
+def clipping_notes(stats: Sequence[dict[str, Any]], values: int, dtype: str) -> list[str]:
+    """A warning where more than one in a hundred of the `values` did not fit the type."""
+    share = sum(s.get("saturated", 0) for s in stats) / max(1, values)
     if share <= 0.01:
         return []
     return [f"{share:.0%} of the values do not fit {dtype} at the HSI's scale and were clipped; give --dtype float32."]

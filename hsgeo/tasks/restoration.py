@@ -17,12 +17,13 @@ from hsgeo.methods.restoration.work import RestorationWork
 from hsgeo.scene import make_scene
 from hsgeo.scene.encode import Encoding
 from hsgeo.scene.model import geobox_of
-from hsgeo.scene.notes import log_note
 from hsgeo.scene.open import require_scene
 from hsgeo.scene.source import SceneSource
-from hsgeo.tasks.inputs import Scene, naming, open_input, path_of
-from hsgeo.tasks.options import RunOptions, WriteOptions, check_format, refuse_inputs, validated
+from hsgeo.tasks.inputs import Scene, open_input, path_of
+from hsgeo.tasks.job import Job
+from hsgeo.tasks.options import RunOptions, WriteOptions, check_format, refuse_inputs
 from hsgeo.tasks.outputs import Outputs, computed, encoding_for
+from hsgeo.tasks.report import clipping_notes, describe_box
 from hsgeo.tasks.tiling import lazy, planned
 
 #: what is shared by neighbours of what was removed from which on a user should look at it
@@ -84,7 +85,7 @@ def restore(
     ).scene()
 
 
-class RestorationJob:
+class RestorationJob(Job):
     """A restoration that is planned (`plan`), and then computed lazily (`scene`) or written (`write`).
 
     Parameters
@@ -94,8 +95,6 @@ class RestorationJob:
     run : RunOptions, optional
     params : mapping, optional
         The method's own parameters.
-    noise : array (B,), optional
-        Standard deviation of each band's noise, where it is known.
     progress : Progress, optional
         Told of each stage.
     """
@@ -107,46 +106,22 @@ class RestorationJob:
         *,
         run: RunOptions | None = None,
         params: Mapping[str, Any] | None = None,
-        noise: np.ndarray | None = None,
         progress: Any = None,
     ):
-        from hsgeo.engine.progress import NullProgress
         from hsgeo.methods.restoration.base import get_restoration
 
         require_scene(scene, "scene")
         o = options or RestorationOptions()
-        self.run, self.noise = run or RunOptions(), noise
-        self.run.check()
-        self.progress = progress if progress is not None else NullProgress()
-        self.method = get_restoration(o.method)
-        self.values = dict(params or {})
-        self.arguments = {**o.record(), "seed": self.run.seed, **self.values}
-        self.input, self.notes = str(path_of(scene)), []
+        super().__init__([str(path_of(scene))], get_restoration, o, run, params, progress)
         with self.progress.stage("open"):
             self.scene_in = open_input(scene, o.sensor, self.notes, None, bands=o.bands, bbox=o.bbox)
         self.source, self.grid = SceneSource(self.scene_in), geobox_of(self.scene_in)
-        self._model: Any = None
 
-    @property
-    def model(self) -> Any:
-        """The method fitted to the scene; fitted when first asked for."""
-        if self._model is None:
-            from hsgeo.methods.restoration.base import RestorationInputs
+    def _fitted_on(self) -> Any:
+        from hsgeo.methods.restoration.base import RestorationInputs
 
-            scene = self.scene_in
-            inputs = RestorationInputs(
-                self.source, np.asarray(scene["good"].values, bool), scene["bad_reason"].values.tolist(), self.noise
-            )
-            with self.progress.stage("fit"), naming([self.input]):
-                self._model = self.method.fit(inputs, self.params(), self.progress)
-            for text in self._model.notes:
-                log_note(text)
-            self.notes += self._model.notes
-        return self._model
-
-    def params(self) -> Any:
-        """The method's parameters, validated; see `hsgeo.tasks.options.validated`."""
-        return validated(self.method, self.values, self.run.seed)
+        good, reasons = (self.scene_in[name].values for name in ("good", "bad_reason"))
+        return RestorationInputs(self.source, np.asarray(good, bool), reasons.tolist())
 
     def tile_plan(self, model: Any | None = None, resumed: Path | None = None) -> Any:
         """The tiles; those of the store `resumed` where there is one and no size is asked for."""
@@ -164,11 +139,11 @@ class RestorationJob:
         height, width = self.source.shape
         return {
             "output": str(output),
-            "input": self.input,
+            "inputs": self.inputs,
             "task": self.arguments["task"],
             "method": self.arguments["method"],
             "parameters": self.values,
-            "grid": self._describe(),
+            "grid": describe_box(self.grid),
             "bands": self.source.bands,
             "good_bands": int(self.scene_in["good"].values.sum()),
             "dtype": code.dtype,
@@ -181,11 +156,9 @@ class RestorationJob:
 
     def scene(self) -> xr.DataArray:
         """The result as a lazy scene."""
-        from hsgeo.engine.devices import pick_device
-
         model, plan = self.model, self.tile_plan(self.model)
         work = RestorationWork(self.source, model, Encoding("float32", np.ones(1), np.zeros(1), None))
-        data = lazy(work.values, plan, self.source.bands, pick_device(self.run.device))
+        data = lazy(work.values, plan, self.source.bands, self.device())
         return self._as_scene(data, {"notes": [str(text) for text in self.notes]}, 1.0, 0.0)
 
     def write(
@@ -222,7 +195,7 @@ class RestorationJob:
         self._refuse_inputs(list(outputs.targets.values()))
         outputs.check()
         self.params()
-        record = provenance_record([self.input], {"command": "restore", **self.arguments}, scenes=(self.scene_in,))
+        record = provenance_record(self.inputs, {"command": "restore", **self.arguments}, scenes=(self.scene_in,))
         identity = {"inputs": record["inputs"], "parameters": {**self.arguments, "dtype": code.dtype}}
         if write.resume:
             outputs.refuse_resume(identity, self.run.tile)
@@ -238,12 +211,13 @@ class RestorationJob:
             written = outputs.publish(done.arrays, as_scene, {**record, "estimates": kept}, self.progress)
         good, numbers = model.good, self.scene_in["band"].values
         removed = removed_of(done.stats)
+        clipped = clipping_notes(done.stats, sum(s["values"] for s in done.stats), code.dtype)
         return {
             "output": str(output),
             "outputs": {name: str(path) for name, path in outputs.targets.items() if name != "restored"},
             "driver": written["restored"].driver,
             "bytes": written["restored"].bytes,
-            "grid": self._describe(),
+            "grid": describe_box(self.grid),
             "bands": {
                 "kept": numbers[good].tolist(),
                 "dropped": {str(numbers[i]): model.bad_reason[i] or "flagged" for i in np.flatnonzero(~good)},
@@ -256,19 +230,11 @@ class RestorationJob:
             "saturated": sum(s["saturated"] for s in done.stats),
             "tiles": {"done": done.done, "resumed": done.skipped, "size": plan.tile, "halo": plan.halo},
             "stages": self.progress.stages,
-            "notes": [*self.notes, *removed_notes(removed), *_left(done.stats), *_clipped(done.stats, code.dtype)],
+            "notes": [*self.notes, *removed_notes(removed), *_left(done.stats), *clipped],
         }
 
     def _refuse_inputs(self, targets: Sequence[Path]) -> None:
-        refuse_inputs(targets, (self.input, self.scene_in.attrs.get("source")))
-
-    def _describe(self) -> dict[str, Any]:
-        box = self.grid
-        return {
-            "crs": None if box.crs is None else f"EPSG:{box.crs.epsg}" if box.crs.epsg else box.crs.to_wkt(),
-            "transform": list(box.transform)[:6],
-            "shape": list(box.shape),
-        }
+        refuse_inputs(targets, (*self.inputs, self.scene_in.attrs.get("source")))
 
     def _output(self, code: Encoding, name: str, data: Any) -> xr.DataArray:
         """One of the rasters that are written, from its stored values."""
@@ -320,12 +286,3 @@ def _left(stats: Sequence[Mapping[str, Any]]) -> list[str]:
     if not left:
         return []
     return [f"{left} pixels ({left / pixels:.1%}) lack more than half of their bands and were left as they are."]
-
-
-def _clipped(stats: Sequence[Mapping[str, Any]], dtype: str) -> list[str]:
-    share = sum(s["saturated"] for s in stats) / max(1, sum(s["values"] for s in stats))
-    if share <= 0.01:
-        return []
-    return [
-        f"{share:.0%} of the values do not fit {dtype} at the scene's scale and were clipped; give --dtype float32."
-    ]
