@@ -9,8 +9,7 @@ from typing import Any
 
 import yaml
 
-from hsgeo.bench.protocols import Case, cases
-from hsgeo.errors import InputError
+from hsgeo.bench.protocols import Case, cases, none_there
 
 METHODS = ("bicubic", "gsa", "subspace")
 
@@ -57,10 +56,7 @@ def bench_fusion(
         for name, (psnr, sam) in reference_runs().get(case.name, {}).items():
             yield {"scene": case.name, "method": name, "known": "reference run", "psnr": psnr, "sam": sam}
     if not found:
-        raise InputError(
-            f"{root}: none of the protocol's scenes is there (jasper/, urban/, cave/, paris/, abu/); "
-            "give the folder that holds them with --data."
-        )
+        raise none_there(root, "jasper/, urban/, cave/, paris/, abu/")
 
 
 def measure(

@@ -16,6 +16,7 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 from xarray import DataArray
 
+from hsgeo.errors import InputError
 from hsgeo.observation.psf import Psf
 from hsgeo.scene import make_scene
 
@@ -125,3 +126,10 @@ def cases(folder: Path, only: str | None = None, quick: bool = False) -> Iterato
             cube = np.maximum(loadmat(path)["data"].transpose(2, 0, 1).astype(float), 0)
             z = np.minimum(cube / np.percentile(cube, 99.9), 1.5)
             yield degraded(f"abu-{name}", z, aviris_nm(len(z)))
+
+
+def none_there(folder: Path, places: str) -> InputError:
+    """The error of a folder that holds none of the protocol's scenes, which lie in these `places`."""
+    return InputError(
+        f"{folder}: none of the protocol's scenes is there ({places}); give the folder that holds them with --data."
+    )

@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from hsgeo.bench.protocols import cases, on_grid
-from hsgeo.errors import InputError
+from hsgeo.bench.protocols import cases, none_there, on_grid
 
 #: name of a degradation -> what makes it of a reference (B, H, W)
 Degradation = Callable[[np.ndarray, np.random.Generator], np.ndarray]
@@ -70,10 +69,7 @@ def bench_restoration(
                     "sam": sam,
                 }
     if not found:
-        raise InputError(
-            f"{root}: none of the protocol's scenes is there (jasper/, urban/, cave/, abu/); "
-            "give the folder that holds them with --data."
-        )
+        raise none_there(root, "jasper/, urban/, cave/, abu/")
 
 
 def measure(

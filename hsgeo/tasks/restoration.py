@@ -206,10 +206,9 @@ class RestorationJob(Job):
         with computed(work, plan, outputs, identity, weights, self.run, self.progress) as done:
             self.notes += done.notes
             estimates = model.report()
-            kept = {k: v for k, v in estimates.items() if not k.startswith("noise_")}
             as_scene = partial(self._output, code)
-            written = outputs.publish(done.arrays, as_scene, {**record, "estimates": kept}, self.progress)
-        good, numbers = model.good, self.scene_in["band"].values
+            written = outputs.publish(done.arrays, as_scene, {**record, "estimates": estimates}, self.progress)
+        numbers, left = self.scene_in["band"].values, np.setdiff1d(np.arange(bands), model.bands)
         removed = removed_of(done.stats)
         clipped = clipping_notes(done.stats, sum(s["values"] for s in done.stats), code.dtype)
         return {
@@ -219,13 +218,13 @@ class RestorationJob(Job):
             "bytes": written["restored"].bytes,
             "grid": describe_box(self.grid),
             "bands": {
-                "kept": numbers[good].tolist(),
-                "dropped": {str(numbers[i]): model.bad_reason[i] or "flagged" for i in np.flatnonzero(~good)},
+                "kept": numbers[model.bands].tolist(),
+                "dropped": {str(numbers[i]): model.bad_reason[i] or "flagged" for i in left},
             },
             "task": self.arguments["task"],
             "method": self.arguments["method"],
             **estimates,
-            "noise_std": dict(zip((str(n) for n in numbers[good]), estimates["noise_std"].values(), strict=True)),
+            "noise_std": dict(zip(map(str, numbers[model.bands]), model.noise.tolist(), strict=True)),
             "removed": removed,
             "saturated": sum(s["saturated"] for s in done.stats),
             "tiles": {"done": done.done, "resumed": done.skipped, "size": plan.tile, "halo": plan.halo},

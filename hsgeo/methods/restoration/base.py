@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from hsgeo.methods.base import Params
-from hsgeo.methods.registry import find, names_of
+from hsgeo.methods.registry import find
 from hsgeo.scene.window import Window
 
 
@@ -64,14 +64,18 @@ class Restorer(Protocol):
         Context of a tile, pixels.
     multiple : int
         Cores start on multiples of this many pixels.
-    good : bool array (B,)
-        Bands that were restored.
+    bands : int array (B_model,)
+        Those that are restored.
+    noise : array (B_model,)
+        Standard deviation of their noise, in the scene's units.
     bad_reason : list of str
-        Why not, "" for a restored band.
+        Of all bands: why one is not restored, "" for one that is.
     notes : list of str
         What the user must be told.
     """
 
+    bands: np.ndarray
+    noise: np.ndarray
     bad_reason: list[str]
     notes: list[str]
 
@@ -80,9 +84,6 @@ class Restorer(Protocol):
 
     @property
     def multiple(self) -> int: ...
-
-    @property
-    def good(self) -> np.ndarray: ...
 
     def apply(self, values: np.ndarray, outer: Window, core: Window, device: str = "cpu") -> RestoredTile:
         """Restore one tile.
@@ -119,11 +120,6 @@ class RestorationMethod(ABC):
 
 
 _BUILT_IN = {"subspace": "hsgeo.methods.restoration.subspace:SubspaceRestoration"}
-
-
-def restoration_names() -> list[str]:
-    """Names of all methods that can be had, sorted."""
-    return names_of("hsgeo.restoration", _BUILT_IN)
 
 
 def get_restoration(name: str) -> RestorationMethod:

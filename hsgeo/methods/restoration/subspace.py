@@ -84,13 +84,6 @@ class SubspaceRestorer:
     multiple: int = 1
 
     @property
-    def good(self) -> np.ndarray:
-        """Bands that are restored, bool (B,)."""
-        good = np.zeros(len(self.bad_reason), bool)
-        good[self.bands] = True
-        return good
-
-    @property
     def passes(self) -> int:
         """Those that are needed for the mixture."""
         return int(np.flatnonzero(self.shares)[-1]) + 1
@@ -209,7 +202,6 @@ class SubspaceRestoration(RestorationMethod):
         model.estimates = {
             "subspace": space.criterion,
             "dimension": space.p,
-            "noise_std": {str(i): float(s) for i, s in zip(bands.tolist(), noise, strict=True)},
             "passes": f"{each}: by Stein's risk {max(mixture.risk, 0):.2g} of the noise is left in the subspace",
         }
         return model
