@@ -15,6 +15,7 @@ class Task(StrEnum):
     """What is to be mended."""
 
     denoise = "denoise"
+    superres = "superres"
 
 
 @o.command
@@ -22,9 +23,10 @@ def restore(
     scene: Annotated[str, typer.Argument(help="Raster file, folder of band files, or zarr store.")],
     *,
     output: o.Output = None,
-    task: Annotated[Task, typer.Option("--task", help="denoise: the noise of each band is estimated.")] = Task.denoise,
+    task: Annotated[Task, typer.Option("--task", help="denoise, or superres onto a finer grid.")] = Task.denoise,
     method: Annotated[str, typer.Option("--method", help="subspace.")] = "subspace",
     residual: Annotated[str | None, typer.Option("--residual", help="Write what was removed here.")] = None,
+    scale: Annotated[int | None, typer.Option("--scale", help="With superres: times finer, 2 to 4.")] = None,
     sensor: o.SensorName = None,
     bands: o.Bands = None,
     bbox: o.Bbox = None,
@@ -36,13 +38,13 @@ def restore(
     dry_run: o.DryRun = False,
     progress: Any,
 ) -> o.Said:
-    """Take the noise out of a scene."""
+    """Take the noise out of a scene, or put it on a finer grid."""
     from hsgeo.tasks import RestorationJob, RestorationOptions
     from hsgeo.tasks.options import check_target, derived_output, load_parameters
 
     target = output or str(derived_output(scene, "_restored"))
     writing = write.options(resume)
-    options = RestorationOptions(task.value, method, bands, o.parse_bbox(bbox), sensor)
+    options = RestorationOptions(task.value, method, bands, o.parse_bbox(bbox), sensor, scale)
     params = load_parameters(config, settings or [])
     if not dry_run:
         check_target(target, writing)

@@ -25,18 +25,24 @@ def fusion_inputs(pair: AlignedPair, msi: xr.DataArray, **given: Any) -> FusionI
     **given
         Fields of `FusionInputs` that are known: ``response``, ``psf``, ``noise_hsi``, ``noise_msi``.
     """
-    hsi, table = pair.hsi, _table(pair.hsi)
+    hsi = pair.hsi
     inputs = FusionInputs(
         pair,
         good=np.asarray(hsi["good"].values, bool),
         wavelengths=_known(hsi["wavelength"].values),
         fwhm=_known(hsi["fwhm"].values),
         msi_bands=msi_bands(msi),
-        hsi_mtf=None if table is None else mean_mtf(table.bands),
+        hsi_mtf=sensor_mtf(hsi),
         bad_reason=hsi["bad_reason"].values.tolist(),
         numbers=hsi["band"].values,
     )
     return replace(inputs, **given)
+
+
+def sensor_mtf(scene: xr.DataArray) -> float | None:
+    """Modulation transfer of a scene's sensor at its Nyquist frequency, where its table knows it."""
+    table = _table(scene)
+    return None if table is None else mean_mtf(table.bands)
 
 
 def msi_bands(msi: xr.DataArray) -> list[Band] | None:

@@ -151,7 +151,8 @@ def crop(box: GeoBox, window: Window) -> GeoBox:
 def zoomed(box: GeoBox, ratio: int) -> GeoBox:
     """The same ground on pixels `ratio` times smaller; edges coincide."""
     height, width = box.shape
-    return GeoBox((height * ratio, width * ratio), box.affine * Affine.scale(1 / ratio), box.crs)
+    a, b, c, d, e, f = box.affine[:6]
+    return GeoBox((height * ratio, width * ratio), Affine(a / ratio, b / ratio, c, d / ratio, e / ratio, f), box.crs)
 
 
 def grouped(fine: GeoBox, ratio: int) -> GeoBox:

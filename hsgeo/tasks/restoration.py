@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,11 @@ import numpy as np
 import xarray as xr
 
 from hsgeo.engine.store import Output
+from hsgeo.errors import ParameterError
 from hsgeo.methods.restoration.work import RestorationWork
 from hsgeo.scene import make_scene
 from hsgeo.scene.encode import Encoding
+from hsgeo.scene.grids import zoomed
 from hsgeo.scene.model import geobox_of
 from hsgeo.scene.open import require_scene
 from hsgeo.scene.source import SceneSource
@@ -39,6 +41,7 @@ class RestorationOptions:
     bands: str | None = None
     bbox: tuple[float, float, float, float] | None = None
     sensor: str | None = None
+    scale: int | None = None
 
     def record(self) -> dict[str, Any]:
         """The options as JSON can hold them."""
@@ -48,22 +51,28 @@ class RestorationOptions:
 def restore(
     scene: Scene,
     *,
+    task: str = "denoise",
     method: str = "subspace",
     bands: str | None = None,
     bbox: tuple[float, float, float, float] | None = None,
     sensor: str | None = None,
+    scale: int | None = None,
     run: RunOptions | None = None,
     **params: Any,
 ) -> xr.DataArray:
-    """Take the noise out of a scene; its level is estimated, band by band.
+    """Take the noise out of a scene, or put it on a finer grid; the noise level is estimated, band by band.
 
     Parameters
     ----------
     scene : path or scene (band, y, x)
+    task : str
+        ``denoise`` or ``superres``.
     method : str
         ``subspace`` or one that an installed package adds.
     bands, bbox, sensor
         As in `hsgeo.open_scene`.
+    scale : int, optional
+        With ``superres``, how many times finer the result is along each axis: 2 (the default), 3 or 4.
     run : RunOptions, optional
         Tile size, memory and device.
     **params
@@ -81,7 +90,7 @@ def restore(
         One of its leaves: a scene that cannot be restored, with the reason and the fix.
     """
     return RestorationJob(
-        scene, RestorationOptions("denoise", method, bands, bbox, sensor), run=run, params=params
+        scene, RestorationOptions(task, method, bands, bbox, sensor, scale), run=run, params=params
     ).scene()
 
 
@@ -108,24 +117,28 @@ class RestorationJob(Job):
         params: Mapping[str, Any] | None = None,
         progress: Any = None,
     ):
-        from hsgeo.methods.restoration.base import get_restoration
+        from hsgeo.methods.restoration.base import get_restoration, get_superres
 
         require_scene(scene, "scene")
-        o = options or RestorationOptions()
-        super().__init__([str(path_of(scene))], get_restoration, o, run, params, progress)
+        o, self.finer = _scaled(options or RestorationOptions())
+        find = get_superres if o.task == "superres" else get_restoration
+        super().__init__([str(path_of(scene))], find, o, run, params, progress)
         with self.progress.stage("open"):
             self.scene_in = open_input(scene, o.sensor, self.notes, None, bands=o.bands, bbox=o.bbox)
-        self.source, self.grid = SceneSource(self.scene_in), geobox_of(self.scene_in)
+        self.source, self.grid = SceneSource(self.scene_in), zoomed(geobox_of(self.scene_in), self.finer)
 
     def _fitted_on(self) -> Any:
+        from hsgeo.methods.inputs import sensor_mtf
         from hsgeo.methods.restoration.base import RestorationInputs
 
         good, reasons = (self.scene_in[name].values for name in ("good", "bad_reason"))
-        return RestorationInputs(self.source, np.asarray(good, bool), reasons.tolist())
+        return RestorationInputs(
+            self.source, np.asarray(good, bool), reasons.tolist(), mtf=sensor_mtf(self.scene_in), scale=self.finer
+        )
 
     def tile_plan(self, model: Any | None = None, resumed: Path | None = None) -> Any:
         """The tiles; those of the store `resumed` where there is one and no size is asked for."""
-        return planned(self.run, self.source.shape, self.source.bands, model, 1, resumed)
+        return planned(self.run, self.grid.shape, self.source.bands, model, self.finer, resumed)
 
     def plan(self, output: str | os.PathLike[str], write: WriteOptions | None = None) -> dict[str, Any]:
         """What a run would do, without fitting or writing: grid, bands, tiles, memory, size on disk."""
@@ -136,7 +149,7 @@ class RestorationJob(Job):
             self.notes.append(f"{output} exists: the run needs --overwrite or another output.")
         code, tiles = encoding_for(self.scene_in, write, self.notes), self.tile_plan()
         check_format(output, write, code.dtype, self.source.bands)
-        height, width = self.source.shape
+        height, width = self.grid.shape
         return {
             "output": str(output),
             "inputs": self.inputs,
@@ -157,7 +170,7 @@ class RestorationJob(Job):
     def scene(self) -> xr.DataArray:
         """The result as a lazy scene."""
         model, plan = self.model, self.tile_plan(self.model)
-        work = RestorationWork(self.source, model, Encoding("float32", np.ones(1), np.zeros(1), None))
+        work = RestorationWork(self.source, model, Encoding("float32", np.ones(1), np.zeros(1), None), scale=self.finer)
         data = lazy(work.values, plan, self.source.bands, self.device())
         return self._as_scene(data, {"notes": [str(text) for text in self.notes]}, 1.0, 0.0)
 
@@ -183,6 +196,8 @@ class RestorationJob(Job):
         from hsgeo.scene.provenance import provenance_record
 
         write, bands = write or WriteOptions(), self.source.bands
+        if residual is not None and self.finer > 1:
+            raise ParameterError("--residual: what a finer scene adds is no residual; leave it out with superres.")
         code = encoding_for(self.scene_in, write, self.notes)
         outputs = Outputs(
             {
@@ -201,7 +216,7 @@ class RestorationJob(Job):
             outputs.refuse_resume(identity, self.run.tile)
         model = self.model
         plan = self.tile_plan(model, outputs.work if write.resume else None)
-        work = RestorationWork(self.source, model, code, tuple(outputs.targets))
+        work = RestorationWork(self.source, model, code, tuple(outputs.targets), self.finer)
         weights = getattr(model, "fingerprint", None)
         with computed(work, plan, outputs, identity, weights, self.run, self.progress) as done:
             self.notes += done.notes
@@ -250,7 +265,20 @@ class RestorationJob(Job):
             "nodata": float("nan"),
             **attrs,
         }
-        return make_scene(data, self.grid, like=self.scene_in, name="restored", attrs=attrs, scale=scale, offset=offset)
+        gsd = self.scene_in["gsd"].values / self.finer
+        return make_scene(
+            data, self.grid, like=self.scene_in, name="restored", attrs=attrs, scale=scale, offset=offset, gsd=gsd
+        )
+
+
+def _scaled(options: RestorationOptions) -> tuple[RestorationOptions, int]:
+    """The options, and how many times finer than the scene the result is: a record of other tasks has no scale."""
+    if options.task != "superres":
+        if options.scale is not None:
+            raise ParameterError(f"--scale is for --task superres; {options.task} keeps the scene's pixels.")
+        return options, 1
+    scale = 2 if options.scale is None else options.scale
+    return replace(options, scale=scale), scale
 
 
 def removed_of(stats: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:

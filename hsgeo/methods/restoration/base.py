@@ -31,12 +31,18 @@ class RestorationInputs:
         Why a band is not good, "" for a good one.
     noise : array (B,), optional
         Standard deviation of the noise, in the units of the scene.
+    mtf : float, optional
+        Of the sensor at its Nyquist frequency.
+    scale : int
+        Output pixels per pixel of the scene.
     """
 
     source: Any
     good: np.ndarray
     bad_reason: list[str]
     noise: np.ndarray | None = None
+    mtf: float | None = None
+    scale: int = 1
 
 
 @dataclass
@@ -49,10 +55,14 @@ class RestoredTile:
         NaN where there is nothing to say.
     stats : dict
         Sums over the core that add up over tiles.
+    removed : float32 array (B, h, w), optional
+        What the scene has that the result, degraded again, has not, on the scene's own grid; None where both grids are
+        one and it is the difference.
     """
 
     values: np.ndarray
     stats: dict[str, Any] = field(default_factory=dict)
+    removed: np.ndarray | None = None
 
 
 class Restorer(Protocol):
@@ -91,9 +101,9 @@ class Restorer(Protocol):
         Parameters
         ----------
         values : array (B, h, w)
-            The scene over `outer`, NaN where it has nothing.
+            The scene over `outer` (``outer.coarsen(scale)`` where the output is finer), NaN where it has nothing.
         outer, core : Window
-            `outer` is `core` grown by at least `halo` and may reach outside the scene.
+            Of the output's grid. `outer` is `core` grown by at least `halo` and may reach outside the scene.
         device : str
             A torch device.
         """
@@ -120,6 +130,7 @@ class RestorationMethod(ABC):
 
 
 _BUILT_IN = {"subspace": "hsgeo.methods.restoration.subspace:SubspaceRestoration"}
+_FINER = {"subspace": "hsgeo.methods.restoration.superres:SubspaceSuperres"}
 
 
 def get_restoration(name: str) -> RestorationMethod:
@@ -131,3 +142,14 @@ def get_restoration(name: str) -> RestorationMethod:
         No such method.
     """
     return find("hsgeo.restoration", _BUILT_IN, name)
+
+
+def get_superres(name: str) -> RestorationMethod:
+    """The method of a name that makes a scene finer; others add one under the entry point ``hsgeo.superres``.
+
+    Raises
+    ------
+    ParameterError
+        No such method.
+    """
+    return find("hsgeo.superres", _FINER, name)

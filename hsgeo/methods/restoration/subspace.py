@@ -166,6 +166,19 @@ class SubspaceRestoration(RestorationMethod):
             Fewer than three bands can enter the model.
         """
         params = params or SubspaceRestorationParams()
+        model, samples = self.survey(inputs, params)
+        mixture = _mixture(model, samples, params.seed)
+        model.shares = mixture.shares
+        each = ", ".join(f"{share:.0%} of pass {i}" for i, share in enumerate(mixture.shares, 1) if share > 0)
+        model.estimates["passes"] = (
+            f"{each}: by Stein's risk {max(mixture.risk, 0):.2g} of the noise is left in the subspace"
+        )
+        return model
+
+    def survey(
+        self, inputs: RestorationInputs, params: SubspaceRestorationParams
+    ) -> tuple[SubspaceRestorer, list[np.ndarray]]:
+        """The subspace and the noise, as a restorer of the first pass alone, and the samples they were found on."""
         source = inputs.source
         samples = source.sample(seed=params.seed)
         if not samples:
@@ -195,16 +208,9 @@ class SubspaceRestoration(RestorationMethod):
             mean=space.projection @ statistics.mean,
             covariance=space.projection @ statistics.covariance @ space.projection.T,
             shares=np.ones(1),
+            estimates={"subspace": space.criterion, "dimension": space.p},
         )
-        mixture = _mixture(model, samples, params.seed)
-        model.shares = mixture.shares
-        each = ", ".join(f"{share:.0%} of pass {i}" for i, share in enumerate(mixture.shares, 1) if share > 0)
-        model.estimates = {
-            "subspace": space.criterion,
-            "dimension": space.p,
-            "passes": f"{each}: by Stein's risk {max(mixture.risk, 0):.2g} of the noise is left in the subspace",
-        }
-        return model
+        return model, samples
 
 
 def _mixture(model: SubspaceRestorer, samples: Sequence[np.ndarray], seed: int) -> Mixture:

@@ -30,22 +30,27 @@ class RestorationWork:
         Of the output ``restored``.
     outputs : tuple of str
         Any of ``restored``, ``residual``.
+    scale : int
+        Output pixels, which blocks count, per pixel of the scene.
     """
 
     source: Any
     model: Any
     encoding: Encoding
     outputs: tuple[str, ...] = ("restored",)
+    scale: int = 1
 
     def values(self, core: Window, outer: Window, device: str) -> RestoredTile:
         """The model's result for the pixels of `core`, in physical units."""
-        return self.model.apply(self.source.read(outer), outer, core, device)
+        return self.model.apply(self.source.read(outer.coarsen(self.scale)), outer, core, device)
 
     def __call__(self, block: Any, device: str) -> Mapping[str, Any]:
         """Outputs of one block as they will be stored, and its statistics."""
-        before = self.source.read(block.outer)
+        before = self.source.read(block.outer.coarsen(self.scale))
         result = self.model.apply(before, block.outer, block.core, device)
-        removed = before[(slice(None), *block.core.within(block.outer).slices)] - result.values
+        removed = result.removed
+        if removed is None:
+            removed = before[(slice(None), *block.core.within(block.outer).slices)] - result.values
         code = self.encoding
         stored, saturated = encode(result.values, code.dtype, code.scale, code.offset, code.nodata)
         arrays: dict[str, Any] = {"restored": stored}
