@@ -76,6 +76,8 @@ def _print_plan(r: dict[str, Any]) -> None:
 def _print(r: dict[str, Any]) -> None:
     """What was estimated and measured, as a person reads it."""
     height, width = r["grid"]["shape"]
+    finer = "misfit" in r
+    how = "interpolated" if finer else "left as they are"
     dropped: dict[str, list[int]] = {}
     for band, why in r["bands"]["dropped"].items():
         dropped.setdefault(why, []).append(int(band))
@@ -88,11 +90,12 @@ def _print(r: dict[str, Any]) -> None:
             *((name, path) for name, path in r["outputs"].items()),
             ("grid", f"{height} x {width} pixels"),
             ("bands", f"{len(r['bands']['kept'])} restored"),
-            *((f"  {why}", f"bands {ranges(numbers)} left as they are") for why, numbers in dropped.items()),
+            *((f"  {why}", f"bands {ranges(numbers)} {how}") for why, numbers in dropped.items()),
             ("noise", f"{levels[len(levels) // 2]:.3g} (median of the bands; {levels[0]:.3g} to {levels[-1]:.3g})"),
             ("subspace", r.get("subspace")),
             ("mixture", r.get("passes")),
-            ("removed", _removed(r["removed"])),
+            ("psf", r.get("psf")),
+            ("misfit", _removed(r["misfit"])) if finer else ("removed", _removed(r["removed"])),
             ("saturated", f"{r['saturated']} values clipped to the type" if r["saturated"] else None),
             ("time", f"{stages}; peak memory {peak / 2**30:.2f} GiB"),
         ]

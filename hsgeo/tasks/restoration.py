@@ -138,7 +138,7 @@ class RestorationJob(Job):
 
     def tile_plan(self, model: Any | None = None, resumed: Path | None = None) -> Any:
         """The tiles; those of the store `resumed` where there is one and no size is asked for."""
-        return planned(self.run, self.grid.shape, self.source.bands, model, self.finer, resumed)
+        return planned(self.run, self.grid.shape.yx, self.source.bands, model, self.finer, resumed)
 
     def plan(self, output: str | os.PathLike[str], write: WriteOptions | None = None) -> dict[str, Any]:
         """What a run would do, without fitting or writing: grid, bands, tiles, memory, size on disk."""
@@ -240,11 +240,16 @@ class RestorationJob(Job):
             "method": self.arguments["method"],
             **estimates,
             "noise_std": dict(zip(map(str, numbers[model.bands]), model.noise.tolist(), strict=True)),
-            "removed": removed,
+            "removed" if self.finer == 1 else "misfit": removed,
             "saturated": sum(s["saturated"] for s in done.stats),
             "tiles": {"done": done.done, "resumed": done.skipped, "size": plan.tile, "halo": plan.halo},
             "stages": self.progress.stages,
-            "notes": [*self.notes, *removed_notes(removed), *_left(done.stats), *clipped],
+            "notes": [
+                *self.notes,
+                *removed_notes(removed, self.finer > 1),
+                *_left(done.stats, self.finer > 1),
+                *clipped,
+            ],
         }
 
     def _refuse_inputs(self, targets: Sequence[Path]) -> None:
@@ -296,8 +301,8 @@ def removed_of(stats: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
     }
 
 
-def removed_notes(removed: Mapping[str, float | None]) -> list[str]:
-    """A warning where what was removed has structure, which noise has not."""
+def removed_notes(removed: Mapping[str, float | None], finer: bool = False) -> list[str]:
+    """A warning where what was removed, or a `finer` result misses of the scene, has structure, which noise has not."""
     found = [
         f"{share:.0%} of it is shared by neighbouring {what}"
         for what, share in (("pixels", removed["space"]), ("bands", removed["spectrum"]))
@@ -305,11 +310,14 @@ def removed_notes(removed: Mapping[str, float | None]) -> list[str]:
     ]
     if not found:
         return []
+    if finer:
+        return [f"what the result, degraded again, misses of the scene is not only white noise: {' and '.join(found)}."]
     return [f"what was removed is not only white noise: {' and '.join(found)}; look at it with --residual."]
 
 
-def _left(stats: Sequence[Mapping[str, Any]]) -> list[str]:
+def _left(stats: Sequence[Mapping[str, Any]], finer: bool) -> list[str]:
     left, pixels = (sum(s.get(name, 0) for s in stats) for name in ("left", "pixels"))
     if not left:
         return []
-    return [f"{left} pixels ({left / pixels:.1%}) lack more than half of their bands and were left as they are."]
+    how = "interpolated alone" if finer else "left as they are"
+    return [f"{left} pixels ({left / pixels:.1%}) lack more than half of their bands and were {how}."]

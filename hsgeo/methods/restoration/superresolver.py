@@ -79,9 +79,9 @@ class SubspaceSuperresolver:
     later : Kernels
         The same for what an estimate misses, white and of variance `error`.
     error : array (p,)
-        Expected of the first estimate.
+        Expected where patches have been filtered.
     levels : sequence of float
-        Standard deviation that each filter takes the error for, in units of the expected one.
+        Standard deviation that each filter takes the error for, in units of the expected one's.
     floor : array (B_model,)
         Least value of each band.
     """
@@ -94,25 +94,19 @@ class SubspaceSuperresolver:
     error: np.ndarray
     levels: Sequence[float]
     floor: np.ndarray
+    bands: np.ndarray = field(init=False)
+    noise: np.ndarray = field(init=False)
+    bad_reason: list[str] = field(init=False)
     notes: list[str] = field(default_factory=list)
     estimates: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.bands, self.noise, self.bad_reason = self.space.bands, self.space.noise, self.space.bad_reason
 
     @property
     def space(self) -> SubspaceRestorer:
         """Bands, noise and subspace of the scene."""
         return self.components.space
-
-    @property
-    def bands(self) -> np.ndarray:
-        return self.space.bands
-
-    @property
-    def noise(self) -> np.ndarray:
-        return self.space.noise
-
-    @property
-    def bad_reason(self) -> list[str]:
-        return self.space.bad_reason
 
     @property
     def multiple(self) -> int:
