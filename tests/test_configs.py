@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from hsgeo.methods.base import get_method
-from hsgeo.methods.restoration.base import get_restoration
+from hsgeo.methods.restoration.base import get_restoration, get_superres
 from hsgeo.sensors import load_sensor
 from hsgeo.tasks.options import find_config, load_parameters
 from hsgeo.tasks.training import settings_of
@@ -33,7 +33,8 @@ def test_config_is_found_by_name_and_valid(path):
 
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("restoration/*.yaml")), ids=lambda p: p.stem)
 def test_a_restoration_s_file_states_the_defaults(path):
-    kind = get_restoration(path.stem.removeprefix("restore-")).Params
+    task, _, method = path.stem.partition("-")
+    kind = {"restore": get_restoration, "superres": get_superres}[task](method).Params
     values = load_parameters(path.stem, [])
     assert kind(**values) == kind() and set(values) == set(kind.model_fields)
     assert path.read_text().startswith("#")

@@ -1,7 +1,7 @@
 """`hsgeo bench restoration`: the methods on degraded real scenes, beside runs of other methods' code.
 
 The references are those of the fusion's protocol, in [0, 1] but for a few values; white noise of standard deviation 0.1
-and 0.2 in all bands alike.
+and 0.2 in all bands alike. `finer` adds the case of a finer grid.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from hsgeo.bench.finer import bench_finer
 from hsgeo.bench.protocols import cases, none_there, on_grid
 
 #: name of a degradation -> what makes it of a reference (B, H, W)
@@ -68,6 +69,7 @@ def bench_restoration(
                     "psnr": psnr,
                     "sam": sam,
                 }
+        yield from ({"scene": case.name, **row} for row in bench_finer(case.reference, methods))
     if not found:
         raise none_there(root, "jasper/, urban/, cave/, abu/")
 

@@ -133,7 +133,7 @@ def restoration(
     json: o.Json = False,
     verbose: o.Verbose = False,
 ) -> None:
-    """The methods on real scenes to which noise is added."""
+    """The methods on real scenes to which noise is added, and on coarser ones."""
     o.set_up_logging(True, verbose)
     from hsgeo.bench.restoration import bench_restoration
 

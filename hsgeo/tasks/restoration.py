@@ -28,6 +28,9 @@ from hsgeo.tasks.outputs import Outputs, computed, encoding_for
 from hsgeo.tasks.report import clipping_notes, describe_box
 from hsgeo.tasks.tiling import lazy, planned
 
+#: how many times finer a scene can be made
+SCALES = 2, 3, 4
+
 #: what is shared by neighbours of what was removed from which on a user should look at it
 STRUCTURED = 0.05
 
@@ -282,7 +285,9 @@ def _scaled(options: RestorationOptions) -> tuple[RestorationOptions, int]:
         if options.scale is not None:
             raise ParameterError(f"--scale is for --task superres; {options.task} keeps the scene's pixels.")
         return options, 1
-    scale = 2 if options.scale is None else options.scale
+    scale = SCALES[0] if options.scale is None else options.scale
+    if scale not in SCALES:
+        raise ParameterError(f"--scale {scale}: a scene is made 2, 3 or 4 times finer.")
     return replace(options, scale=scale), scale
 
 

@@ -6,8 +6,10 @@ import json
 
 import numpy as np
 import pytest
+from scipy.ndimage import zoom
 
 from hsgeo.bench import restoration as module
+from hsgeo.bench.finer import bench_finer, coarser, cropped
 from hsgeo.bench.protocols import on_grid
 from hsgeo.bench.restoration import DEGRADATIONS, bench_restoration, measure, reference_runs
 from hsgeo.cli.app import run
@@ -41,7 +43,7 @@ def test_one_row_for_each(monkeypatch, capfd) -> None:
     case = type("C", (), {"name": "jasper", "reference": on_grid(truth(), 30), "response": 1})
     monkeypatch.setattr(module, "cases", lambda root, scene, quick: iter([case]))
     rows = list(bench_restoration("."))
-    assert [r["case"] for r in rows if r["method"] == "subspace"] == list(DEGRADATIONS)
+    assert [r["case"] for r in rows if r["method"] == "subspace"] == [*DEGRADATIONS, "superres 2"]
     assert {"FastHyDe (reference run)", "prototype (reference run)"} <= {r["method"] for r in rows}
     assert run(["bench", "restoration", "--data", ".", "--json"]) == 0
     again = json.loads(capfd.readouterr().out)["rows"]
@@ -65,3 +67,18 @@ def test_above_every_reference_run(real_data) -> None:
         assert own["psnr"] > max(r["psnr"] for r in others) + 0.5
         assert own["sam"] < min(r["sam"] for r in others)
         assert own["noise_error"] < 0.1
+
+
+def test_the_case_of_a_finer_grid_is_its_protocol_s() -> None:
+    """The spline's figures by hand, and the method's own above them; noise of a hundredth of the scene's amplitude."""
+    z = truth((57, 61))
+    rows = list(bench_finer(on_grid(z, 30), ["subspace"]))
+    assert [r["method"] for r in rows] == ["subspace", "cubic spline"] and {r["case"] for r in rows} == {"superres 2"}
+    even = cropped(z)
+    assert even.shape[1:] == (56, 60)
+    y, sigma = coarser(even, np.random.default_rng(0))
+    assert sigma == pytest.approx(0.01 * np.sqrt((y**2).mean()), rel=0.01)
+    up = zoom(y, (1, 2, 2), order=3, mode="reflect", grid_mode=True)
+    mse = ((up - even) ** 2).mean((1, 2))
+    assert rows[1]["psnr"] == pytest.approx(10 * np.log10(even.max() ** 2 / mse).mean(), abs=0.02)
+    assert rows[0]["psnr"] > rows[1]["psnr"] + 1 and rows[0]["noise_error"] < 0.2

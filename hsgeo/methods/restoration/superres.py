@@ -15,7 +15,6 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field
 
-from hsgeo.errors import ParameterError
 from hsgeo.methods.restoration.base import RestorationInputs, RestorationMethod
 from hsgeo.methods.restoration.kernels import Gaussian, frequencies
 from hsgeo.methods.restoration.power import measured_power
@@ -36,9 +35,6 @@ FIRST, LATER = 10, 4
 
 #: share of the samples of a band below which nothing is put: deconvolution undershoots beside what is bright
 DARKEST = 1e-3
-
-#: scales that a scene can be taken to
-SCALES = 2, 4
 
 
 class SubspaceSuperresParams(SubspaceRestorationParams):
@@ -68,12 +64,8 @@ class SubspaceSuperres(RestorationMethod):
             The scene has no data, or the same value everywhere.
         BandError
             Fewer than three bands can enter the model.
-        ParameterError
-            The scale is not 2, 3 or 4.
         """
         params, scale = params or SubspaceSuperresParams(), inputs.scale
-        if not SCALES[0] <= scale <= SCALES[1]:
-            raise ParameterError(f"a scene is made 2, 3 or 4 times finer, not {scale} times.")
         space, samples = SubspaceRestoration().survey(inputs, params)
         psf, source = _psf(params.fwhm, inputs.mtf, scale)
         components, bands = Components.of(space), space.bands
@@ -83,7 +75,8 @@ class SubspaceSuperres(RestorationMethod):
         error = SHARE * expected.error()
         white = np.broadcast_to(error[:, None, None], (len(error), *squared.shape))
         dropped = sorted({why for why in space.bad_reason if why})
-        left = len(space.bad_reason) - len(bands)
+        every = len(space.bad_reason)
+        left = every - len(bands)
         return SubspaceSuperresolver(
             components=components,
             scale=scale,
@@ -93,7 +86,7 @@ class SubspaceSuperres(RestorationMethod):
             error=error,
             levels=np.geomspace(START, 1, params.passes).tolist(),
             floor=np.array([np.nanquantile(np.concatenate([s[b].ravel() for s in samples]), DARKEST) for b in bands]),
-            notes=[f"{left} bands are not good ({', '.join(dropped)}) and were interpolated alone."] if left else [],
+            notes=[f"not good and interpolated alone: {left} of {every} bands ({', '.join(dropped)})."] if left else [],
             estimates={
                 **space.estimates,
                 "scale": scale,
