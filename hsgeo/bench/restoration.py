@@ -75,14 +75,14 @@ def bench_restoration(
 
 
 def measure(
-    reference: Any, noisy: np.ndarray, method: str, params: Mapping[str, Any] | None = None
+    reference: Any, noisy: np.ndarray, method: str, params: Mapping[str, Any] | None = None, task: str = "denoise"
 ) -> dict[str, float]:
     """Restore one scene and compare it with its reference; the noise that was added is known here alone."""
     from hsgeo.quality.reference import compare
     from hsgeo.tasks import RestorationJob, RestorationOptions
 
     start = time.perf_counter()
-    job = RestorationJob(on_grid(noisy, PIXEL), RestorationOptions(method=method), params=params)
+    job = RestorationJob(on_grid(noisy, PIXEL), RestorationOptions(task, method), params=params)
     restored = job.scene().compute(scheduler="synchronous")
     seconds = time.perf_counter() - start
     truth = on_grid(reference.values, PIXEL)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -15,6 +16,9 @@ class Task(StrEnum):
     """What is to be mended."""
 
     denoise = "denoise"
+    inpaint = "inpaint"
+    destripe = "destripe"
+    all = "all"
     superres = "superres"
 
 
@@ -23,9 +27,12 @@ def restore(
     scene: Annotated[str, typer.Argument(help="Raster file, folder of band files, or zarr store.")],
     *,
     output: o.Output = None,
-    task: Annotated[Task, typer.Option("--task", help="denoise, or superres onto a finer grid.")] = Task.denoise,
+    task: Annotated[
+        Task, typer.Option("--task", help="denoise; fill gaps; take stripes off; all three; or a finer grid.")
+    ] = Task.denoise,
     method: Annotated[str, typer.Option("--method", help="subspace.")] = "subspace",
     residual: Annotated[str | None, typer.Option("--residual", help="Write what was removed here.")] = None,
+    mask: Annotated[str | None, typer.Option("--mask", help="Raster, not 0 where the scene must not be used.")] = None,
     scale: Annotated[int | None, typer.Option("--scale", help="With superres: times finer, 2 to 4.")] = None,
     sensor: o.SensorName = None,
     bands: o.Bands = None,
@@ -38,13 +45,13 @@ def restore(
     dry_run: o.DryRun = False,
     progress: Any,
 ) -> o.Said:
-    """Take the noise out of a scene, or put it on a finer grid."""
+    """Mend a scene: noise, stripes, missing samples; or put it on a finer grid."""
     from hsgeo.tasks import RestorationJob, RestorationOptions
     from hsgeo.tasks.options import check_target, derived_output, load_parameters
 
     target = output or str(derived_output(scene, "_restored"))
     writing = write.options(resume)
-    options = RestorationOptions(task.value, method, bands, o.parse_bbox(bbox), sensor, scale)
+    options = RestorationOptions(task.value, method, bands, o.parse_bbox(bbox), sensor, scale, mask)
     params = load_parameters(config, settings or [])
     if not dry_run:
         check_target(target, writing)
@@ -94,6 +101,8 @@ def _print(r: dict[str, Any]) -> None:
             ("noise", f"{levels[len(levels) // 2]:.3g} (median of the bands; {levels[0]:.3g} to {levels[-1]:.3g})"),
             ("subspace", r.get("subspace")),
             ("mixture", r.get("passes")),
+            *_defects(r.get("defects", {})),
+            ("filled", f"{r['filled']} of {r['missing']} missing samples" if r["missing"] else None),
             ("psf", r.get("psf")),
             ("misfit", _removed(r["misfit"])) if finer else ("removed", _removed(r["removed"])),
             ("saturated", f"{r['saturated']} values clipped to the type" if r["saturated"] else None),
@@ -101,6 +110,17 @@ def _print(r: dict[str, Any]) -> None:
         ]
     )
     print_notes(r)
+
+
+def _defects(defects: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Lines that were left out or set right, e.g. ``stuck columns   12 in 3 bands``."""
+    for name, found in defects.items():
+        kind, along = name.split("_")
+        if isinstance(found, float):
+            yield "track", f"moves {found:.3f} columns a row"
+        elif found:
+            count = sum(n if isinstance(n, int) else len(n) for n in found.values())
+            yield f"{kind} {along}", f"{count} in {len(found)} bands"
 
 
 def _removed(removed: dict[str, float | None]) -> str | None:

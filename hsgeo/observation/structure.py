@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import sqrt
 
 import numpy as np
@@ -18,10 +19,12 @@ class NeighbourStatistics:
     Parameters
     ----------
     bands : int
+    pairs : sequence of (rows, columns)
+        How far away a neighbour is; rows 0 or 1.
     """
 
-    def __init__(self, bands: int) -> None:
-        self.bands, self.n = int(bands), 0
+    def __init__(self, bands: int, pairs: Sequence[tuple[int, int]] = NEIGHBOURS) -> None:
+        self.bands, self.n, self.pairs = int(bands), 0, tuple(pairs)
         self._outer = np.zeros((self.bands, self.bands))
 
     def update(self, image: np.ndarray, below: np.ndarray | None = None) -> NeighbourStatistics:
@@ -30,7 +33,7 @@ class NeighbourStatistics:
         wide = np.asarray(image if below is None else np.concatenate([image, below], 1), np.float64)
         known = np.isfinite(wide).all(0)
         wide = np.where(known, wide, 0.0)
-        for dy, dx in NEIGHBOURS:
+        for dy, dx in self.pairs:
             rows = min(height, wide.shape[1] - dy)
             left = slice(max(0, -dx), wide.shape[2] - max(0, dx)), slice(max(0, dx), wide.shape[2] - max(0, -dx))
             one, other = wide[:, :rows, left[0]], wide[:, dy : dy + rows, left[1]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,30 +16,69 @@ from .resample import read_window
 from .window import Window
 
 
+@dataclass(frozen=True, eq=False)
+class Mask:
+    """Samples of a scene that must not be used. Can be pickled.
+
+    Attributes
+    ----------
+    layers : scene (1 or B, y, x)
+        Not zero where a sample is hidden, on any grid. Its nodata, and ground that it does not cover, count as zero.
+        The nearest mask pixel decides; where the mask is finer than the scene, any of its pixels within a scene pixel
+        does.
+    source, target : GeoBox
+        Grids of the mask and of the scene.
+    """
+
+    layers: xr.DataArray
+    source: Any
+    target: Any
+
+    @classmethod
+    def of(cls, scene: xr.DataArray, mask: xr.DataArray, notes: list[str] | None = None) -> Mask:
+        """A mask of a scene: of each of its bands where it has as many, else of the pixels that any layer hides.
+
+        Parameters
+        ----------
+        scene, mask : scene
+        notes : list of str, optional
+            Gains a sentence when the two do not meet.
+        """
+        target, source = geobox_of(scene), geobox_of(mask)
+        if overlap(target, source, 1) is None and notes is not None:
+            where = extent_text(source, target)
+            notes.append(Warned(f"the mask {label(mask)} ({where}) does not meet {label(scene)}."))
+        if mask.sizes["band"] not in (1, scene.sizes["band"]):
+            mask = mask.max("band", keep_attrs=True).expand_dims("band")
+        return cls(mask, source, target)
+
+    def hidden(self, window: Window) -> np.ndarray:
+        """Hidden samples of a window of the scene, bool (1 or B, h, w)."""
+        return np.stack(
+            [
+                masked_pixels(self.layers.isel(band=[band]), self.source, self.target, window)
+                for band in range(self.layers.sizes["band"])
+            ]
+        )
+
+
 def apply_mask(scene: xr.DataArray, mask: xr.DataArray, notes: list[str] | None = None) -> xr.DataArray:
-    """A scene whose pixels are NaN wherever a mask is not zero; lazy where the scene is.
+    """A scene that is NaN wherever a mask is not zero; lazy where the scene is.
 
     Parameters
     ----------
     scene : scene (band, y, x)
         Backed by dask, or in memory.
-    mask : scene (1, y, x)
-        On any grid. Its nodata, and ground that it does not cover, count as zero. The nearest mask pixel decides;
-        where the mask is finer than the scene, any of its pixels within a scene pixel does.
+    mask : scene
     notes : list of str, optional
-        Gains a sentence when the mask does not meet the scene.
+        As in `Mask`.
     """
-    target, source = geobox_of(scene), geobox_of(mask)
-    if overlap(target, source, 1) is None and notes is not None:
-        where = extent_text(source, target)
-        notes.append(Warned(f"the mask {label(mask)} ({where}) does not meet {label(scene)}."))
-    first = mask.isel(band=0, drop=False) if mask.sizes["band"] == 1 else mask.max("band", keep_attrs=True)
-    layer = first.expand_dims("band") if "band" not in first.dims else first
+    hiding = Mask.of(scene, mask, notes)
 
     def cover(values: np.ndarray, block_info: Any = None) -> np.ndarray:
-        (y0, y1), (x0, x1) = block_info[0]["array-location"][1:]
-        hidden = masked_pixels(layer, source, target, Window(y0, y1, x0, x1))
-        return np.where(hidden, np.array(np.nan, values.dtype), values)
+        (b0, b1), (y0, y1), (x0, x1) = block_info[0]["array-location"]
+        hidden = hiding.hidden(Window(y0, y1, x0, x1))
+        return np.where(hidden if len(hidden) == 1 else hidden[b0:b1], np.array(np.nan, values.dtype), values)
 
     if scene.chunks is None:
         whole = [{"array-location": [(0, n) for n in scene.shape]}]

@@ -140,10 +140,11 @@ class FusionJob(Job):
             log_note(text)
         self.notes = [*settled(self.notes, self.pair), *few]
 
-    def _fitted_on(self) -> Any:
+    def _fit(self) -> Any:
         from hsgeo.methods.inputs import fusion_inputs
 
-        return fusion_inputs(self.pair, self.msi, **self.given)
+        inputs = fusion_inputs(self.pair, self.msi, **self.given)
+        return self.method.fit(inputs, self.params(), self.progress)
 
     def by(self, method: str) -> FusionJob:
         """The same pair by another method with its defaults: silent, and without the notes of this job."""

@@ -6,14 +6,17 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
-from hsgeo.errors import BandError, DataError, ParameterError
+from hsgeo.errors import BandError, DataError, GridError, ParameterError
 from hsgeo.scene import make_scene, open_scene
 from hsgeo.scene.model import BAND_COORDS, geobox_of, label
+
+if TYPE_CHECKING:
+    from hsgeo.scene.masks import Mask
 
 Scene = str | os.PathLike[str] | xr.DataArray
 
@@ -36,6 +39,25 @@ class FusionOptions:
         """The options as JSON can hold them."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         return {**values, "hsi_mask": path_of(self.hsi_mask), "msi_mask": path_of(self.msi_mask)}
+
+
+def mask_of(scene: xr.DataArray, mask: Scene | None) -> Mask | None:
+    """What a mask raster hides of a scene.
+
+    Raises
+    ------
+    GridError
+        The two do not meet.
+    """
+    if mask is None:
+        return None
+    from hsgeo.scene.masks import Mask
+
+    apart: list[str] = []
+    found = Mask.of(scene, mask if isinstance(mask, xr.DataArray) else open_scene(mask, chunks=None), apart)
+    if apart:
+        raise GridError(f"{apart[0].rstrip('.')}; give a mask of the same ground.")
+    return found
 
 
 def masked(scene: xr.DataArray, mask: Scene | None, notes: list[str]) -> xr.DataArray:

@@ -48,15 +48,15 @@ class Job(ABC):
         self._model: Any = None
 
     @abstractmethod
-    def _fitted_on(self) -> Any:
-        """What the method is fitted on."""
+    def _fit(self) -> Any:
+        """The method fitted to the scenes."""
 
     @property
     def model(self) -> Any:
         """The method fitted to the scenes; fitted when first asked for."""
         if self._model is None:
             with self.progress.stage("fit"), naming(self.inputs):
-                self._model = self.method.fit(self._fitted_on(), self.params(), self.progress)
+                self._model = self._fit()
             for text in self._model.notes:
                 log_note(text)
             self.notes += self._model.notes

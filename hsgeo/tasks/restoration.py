@@ -14,6 +14,7 @@ import xarray as xr
 
 from hsgeo.engine.store import Output
 from hsgeo.errors import ParameterError
+from hsgeo.methods.restoration.mended import Mended
 from hsgeo.methods.restoration.work import RestorationWork
 from hsgeo.scene import make_scene
 from hsgeo.scene.encode import Encoding
@@ -21,7 +22,7 @@ from hsgeo.scene.grids import zoomed
 from hsgeo.scene.model import geobox_of
 from hsgeo.scene.open import require_scene
 from hsgeo.scene.source import SceneSource
-from hsgeo.tasks.inputs import Scene, open_input, path_of
+from hsgeo.tasks.inputs import Scene, mask_of, open_input, path_of
 from hsgeo.tasks.job import Job
 from hsgeo.tasks.options import RunOptions, WriteOptions, check_format, refuse_inputs
 from hsgeo.tasks.outputs import Outputs, computed, encoding_for
@@ -45,10 +46,11 @@ class RestorationOptions:
     bbox: tuple[float, float, float, float] | None = None
     sensor: str | None = None
     scale: int | None = None
+    mask: Scene | None = None
 
     def record(self) -> dict[str, Any]:
         """The options as JSON can hold them."""
-        return {f.name: getattr(self, f.name) for f in fields(self)}
+        return {**{f.name: getattr(self, f.name) for f in fields(self)}, "mask": path_of(self.mask)}
 
 
 def restore(
@@ -60,22 +62,27 @@ def restore(
     bbox: tuple[float, float, float, float] | None = None,
     sensor: str | None = None,
     scale: int | None = None,
+    mask: Scene | None = None,
     run: RunOptions | None = None,
     **params: Any,
 ) -> xr.DataArray:
-    """Take the noise out of a scene, or put it on a finer grid; the noise level is estimated, band by band.
+    """Mend a scene: noise, stripes, missing samples; or put it on a finer grid. The noise level of bands is estimated.
 
     Parameters
     ----------
     scene : path or scene (band, y, x)
     task : str
-        ``denoise`` or ``superres``.
+        ``denoise``; ``destripe``, which takes offsets of detector lines off and leaves all else; ``inpaint``, which
+        fills what is missing (nodata within the scene's outline, dead and hot lines, what the mask hides) and leaves
+        all else as it is; ``all`` of these three; or ``superres``.
     method : str
         ``subspace`` or one that an installed package adds.
     bands, bbox, sensor
         As in `hsgeo.open_scene`.
     scale : int, optional
         With ``superres``, how many times finer the result is along each axis: 2 (the default), 3 or 4.
+    mask : path or scene, optional
+        Not zero where samples must not be used; of one layer, or one for each band of `scene`; on any grid.
     run : RunOptions, optional
         Tile size, memory and device.
     **params
@@ -93,7 +100,7 @@ def restore(
         One of its leaves: a scene that cannot be restored, with the reason and the fix.
     """
     return RestorationJob(
-        scene, RestorationOptions(task, method, bands, bbox, sensor, scale), run=run, params=params
+        scene, RestorationOptions(task, method, bands, bbox, sensor, scale, mask), run=run, params=params
     ).scene()
 
 
@@ -128,16 +135,22 @@ class RestorationJob(Job):
         super().__init__([str(path_of(scene))], find, o, run, params, progress)
         with self.progress.stage("open"):
             self.scene_in = open_input(scene, o.sensor, self.notes, None, bands=o.bands, bbox=o.bbox)
-        self.source, self.grid = SceneSource(self.scene_in), zoomed(geobox_of(self.scene_in), self.finer)
+            hiding = mask_of(self.scene_in, o.mask)
+        self.without, self.grid = Mended(self.scene_in, hiding), zoomed(geobox_of(self.scene_in), self.finer)
+        self.source = self.without if self.finer > 1 else SceneSource(self.scene_in)
 
-    def _fitted_on(self) -> Any:
+    def _fit(self) -> Any:
         from hsgeo.methods.inputs import sensor_mtf
         from hsgeo.methods.restoration.base import RestorationInputs
+        from hsgeo.methods.restoration.chain import fitted_chain
 
         good, reasons = (self.scene_in[name].values for name in ("good", "bad_reason"))
-        return RestorationInputs(
-            self.source, np.asarray(good, bool), reasons.tolist(), mtf=sensor_mtf(self.scene_in), scale=self.finer
+        inputs = RestorationInputs(
+            self.without, np.asarray(good, bool), reasons.tolist(), mtf=sensor_mtf(self.scene_in), scale=self.finer
         )
+        if self.finer > 1:
+            return self.method.fit(inputs, self.params(), self.progress)
+        return fitted_chain(self.arguments["task"], self.method, inputs, self.params(), self.progress)
 
     def tile_plan(self, model: Any | None = None, resumed: Path | None = None) -> Any:
         """The tiles; those of the store `resumed` where there is one and no size is asked for."""
@@ -241,22 +254,32 @@ class RestorationJob(Job):
             },
             "task": self.arguments["task"],
             "method": self.arguments["method"],
-            **estimates,
+            **self._by_number(estimates),
             "noise_std": dict(zip(map(str, numbers[model.bands]), model.noise.tolist(), strict=True)),
             "removed" if self.finer == 1 else "misfit": removed,
-            "saturated": sum(s["saturated"] for s in done.stats),
+            **{name: sum(s.get(name, 0) for s in done.stats) for name in ("missing", "filled", "saturated")},
             "tiles": {"done": done.done, "resumed": done.skipped, "size": plan.tile, "halo": plan.halo},
             "stages": self.progress.stages,
             "notes": [
                 *self.notes,
                 *removed_notes(removed, self.finer > 1),
                 *_left(done.stats, self.finer > 1),
+                *_unfilled(done.stats),
                 *clipped,
             ],
         }
 
+    def _by_number(self, estimates: Mapping[str, Any]) -> dict[str, Any]:
+        """Estimates whose defects name bands as the file numbers them, and say only what was found."""
+        numbers = self.scene_in["band"].values
+        defects = {
+            name: {str(numbers[int(b)]): lines for b, lines in found.items()} if isinstance(found, dict) else found
+            for name, found in estimates.get("defects", {}).items()
+        }
+        return {**estimates, "defects": defects}
+
     def _refuse_inputs(self, targets: Sequence[Path]) -> None:
-        refuse_inputs(targets, (*self.inputs, self.scene_in.attrs.get("source")))
+        refuse_inputs(targets, (*self.inputs, self.scene_in.attrs.get("source"), self.arguments["mask"]))
 
     def _output(self, code: Encoding, name: str, data: Any) -> xr.DataArray:
         """One of the rasters that are written, from its stored values."""
@@ -298,7 +321,7 @@ def removed_of(stats: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
         count = sum(s[f"{name}_count"] for s in stats)
         return sum(s[name] for s in stats) / count if count else None
 
-    power = mean("power")
+    power = mean("power") or None  # nothing was taken for noise
     shares = {name: mean(name) for name in ("space", "spectrum")}
     return {
         "over_noise": None if power is None else float(np.sqrt(power)),
@@ -326,3 +349,10 @@ def _left(stats: Sequence[Mapping[str, Any]], finer: bool) -> list[str]:
         return []
     how = "interpolated alone" if finer else "left as they are"
     return [f"{left} pixels ({left / pixels:.1%}) lack more than half of their bands and were {how}."]
+
+
+def _unfilled(stats: Sequence[Mapping[str, Any]]) -> list[str]:
+    missing, filled = (sum(s.get(name, 0) for s in stats) for name in ("missing", "filled"))
+    if missing == filled:
+        return []
+    return [f"{missing - filled} of {missing} missing samples were left as they are: nothing near them tells of them."]

@@ -207,3 +207,72 @@ def test_interrupted_it_is_gone_on_with(inside, capfd) -> None:
     assert report["tiles"]["resumed"] >= 3 and report["tiles"]["done"] + report["tiles"]["resumed"] == 36
     succeed(["restore", "y.tif", "-o", "whole.tif", "--tile", "10"], capfd)
     np.testing.assert_array_equal(values("x.tif"), values("whole.tif"))
+
+
+def test_stripes_gaps_and_noise_by_one_command(inside, capfd) -> None:
+    """What was found is said and stored; destripe and inpaint change nothing else."""
+    y = values("y.tif").copy()
+    y[7, :, 15], y[:, 30] = 0.0, y[:, 30] + 0.05 * (np.arange(len(y)) % 5 == 0)[:, None]
+    scene = hsgeo.open_scene("y.tif", chunks=None)
+    write_scene(scene.copy(data=y), "s.tif")
+    stored = {}
+    for task in ("destripe", "inpaint", "all"):
+        report = json.loads(succeed(["restore", "s.tif", "-o", f"{task}.tif", "--task", task, "--json"], capfd))
+        assert report["defects"]["stuck_columns"] == {"8": [15]}, task
+        stored[task] = rasterio.open(f"{task}.tif").read()
+    before = rasterio.open("s.tif").read()
+    changed = (stored["destripe"] != before).any((0, 2))
+    assert changed[30] and changed.sum() <= 2 and (stored["destripe"][7, :, 15] == before[7, :, 15]).all()
+    gap = np.zeros(before.shape, bool)
+    gap[:, 10:14, 20:24], gap[7, :, 15] = True, True
+    gap[4] = False  # a band that is not good is left alone
+    np.testing.assert_array_equal(stored["inpaint"] != before, gap)
+    z = values("z.tif")
+    assert np.abs(stored["all"] * SCALE - z)[gap].mean() < SIGMA / 2
+    out = succeed(["restore", "s.tif", "-o", "all.tif", "--task", "all", "--overwrite"], capfd)
+    for word in ("stuck columns", "striped rows", "filled"):
+        assert word in out
+
+
+def test_masks_hide_samples_on_their_own_grid(inside, capfd) -> None:
+    """A mask of half the pixels' size, one of every band, one beside the scene, one that covers it."""
+    scene = hsgeo.open_scene("y.tif", chunks=None)
+    box, shape = scene.odc.geobox, scene.shape
+    with rasterio.open("y.tif") as source:
+        profile = {"crs": source.crs, "driver": "GTiff", "dtype": "uint8"}
+        move = source.transform
+
+    def mask(name: str, data: np.ndarray, transform) -> None:
+        with rasterio.open(
+            name, "w", count=len(data), height=data.shape[1], width=data.shape[2], transform=transform, **profile
+        ) as target:
+            target.write(data)
+
+    fine = np.zeros((1, 2 * shape[1], 2 * shape[2]), np.uint8)
+    fine[0, 60:70, 40:52] = 1
+    mask("fine.tif", fine, move @ rasterio.Affine.scale(0.5))
+    every = np.zeros(shape, np.uint8)
+    every[9, 30:35, 20:26] = 255
+    mask("every.tif", every, move)
+    before = rasterio.open("y.tif").read()
+    own = before == -9999
+    own[4] = False
+    for name, bands in (("fine.tif", slice(None)), ("every.tif", 9)):
+        succeed(["restore", "y.tif", "-o", "x.tif", "--task", "inpaint", "--mask", name, "--overwrite"], capfd)
+        hidden = own.copy()
+        hidden[bands, 30:35, 20:26] = True
+        hidden[4] = False
+        changed = rasterio.open("x.tif").read() != before
+        assert not (changed & ~hidden).any() and changed[hidden].mean() > 0.99
+    mask("all.tif", np.ones((1, *shape[1:]), np.uint8), move)
+    refused(
+        ["restore", "y.tif", "-o", "n.tif", "--task", "inpaint", "--mask", "all.tif"], capfd, "all.tif", "every pixel"
+    )
+    refused(["restore", "y.tif", "-o", "all.tif", "--task", "inpaint", "--mask", "all.tif"], capfd, "all.tif")
+    refused(["restore", "y.tif", "-o", "n.tif", "--task", "inpaint", "--mask", "none.tif"], capfd, "none.tif")
+    far = move @ rasterio.Affine.translation(5000, 0)
+    mask("far.tif", np.ones((1, 9, 9), np.uint8), far)
+    refused(
+        ["restore", "y.tif", "-o", "n.tif", "--task", "inpaint", "--mask", "far.tif"], capfd, "far.tif", "does not meet"
+    )
+    assert box == hsgeo.open_scene("x.tif", chunks=None).odc.geobox

@@ -7,6 +7,7 @@ on its own. A third party adds one under the entry point ``hsgeo.restoration``.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -35,6 +36,8 @@ class RestorationInputs:
         Of the sensor at its Nyquist frequency.
     scale : int
         Output pixels per pixel of the scene.
+    task : str
+        ``denoise``, ``inpaint`` or ``all``, which is both.
     """
 
     source: Any
@@ -43,6 +46,13 @@ class RestorationInputs:
     noise: np.ndarray | None = None
     mtf: float | None = None
     scale: int = 1
+    task: str = "denoise"
+
+    def reasons(self, dead: Mapping[int, str]) -> list[str]:
+        """Of all bands: why one cannot enter the model, "" where it can; `dead` ones carry nothing."""
+        return [
+            dead.get(i, "") if ok else self.bad_reason[i] or dead.get(i, "flagged") for i, ok in enumerate(self.good)
+        ]
 
 
 @dataclass
@@ -58,11 +68,14 @@ class RestoredTile:
     removed : float32 array (B, h, w), optional
         What the scene has that the result, degraded again, has not, on the scene's own grid; None where both grids are
         one and it is the difference.
+    noise : float32 array (B, h, w), optional
+        What of it was taken for noise, and is judged; None where that is all.
     """
 
     values: np.ndarray
     stats: dict[str, Any] = field(default_factory=dict)
     removed: np.ndarray | None = None
+    noise: np.ndarray | None = None
 
 
 class Restorer(Protocol):

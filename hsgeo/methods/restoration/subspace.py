@@ -19,19 +19,19 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from hsgeo.errors import DataError
 from hsgeo.methods.base import Params
 from hsgeo.methods.fusion.missing import bridge
-from hsgeo.methods.restoration.base import RestorationInputs, RestorationMethod, RestoredTile
+from hsgeo.methods.restoration.base import RestorationInputs, RestorationMethod, RestoredTile, Restorer
 from hsgeo.methods.restoration.filtering import Search, passed
-from hsgeo.methods.restoration.gaps import coefficients, filled, noise_of_what_is_there, usable
+from hsgeo.methods.restoration.gaps import coefficients, usable
+from hsgeo.methods.restoration.inpainting import fitted_inpainter
 from hsgeo.methods.restoration.risk import Mixture, best_mixture
 from hsgeo.methods.restoration.shrinkage import low_rank, wiener
-from hsgeo.methods.streaming import dead_bands, model_bands, spectral_statistics
-from hsgeo.observation.fine_noise import noise_levels
-from hsgeo.observation.structure import NeighbourStatistics
+from hsgeo.methods.restoration.survey import learned_from, surveyed
+from hsgeo.methods.streaming import dead_bands, model_bands
+from hsgeo.observation.noise import SpectralStatistics
 from hsgeo.scene.window import Window
-from hsgeo.unmixing.subspace import structured_subspace
+from hsgeo.unmixing.subspace import Subspace
 
 #: groups of the first pass and of those after it
 FIRST = Search(side=5, stride=5, radius=10, count=64)
@@ -83,6 +83,23 @@ class SubspaceRestorer:
     estimates: dict[str, Any] = field(default_factory=dict)
     multiple: int = 1
 
+    @classmethod
+    def of(
+        cls, space: Subspace, statistics: SpectralStatistics, scene: tuple[int, int], bands: np.ndarray
+    ) -> SubspaceRestorer:
+        """The first pass alone, in a subspace."""
+        return cls(
+            scene=scene,
+            bad_reason=[],
+            bands=bands,
+            basis=space.basis,
+            noise=space.noise,
+            mean=space.projection @ statistics.mean,
+            covariance=space.projection @ statistics.covariance @ space.projection.T,
+            shares=np.ones(1),
+            estimates={"subspace": space.criterion, "dimension": space.p},
+        )
+
     @property
     def passes(self) -> int:
         """Those that are needed for the mixture."""
@@ -100,18 +117,19 @@ class SubspaceRestorer:
     def apply(self, values: np.ndarray, outer: Window, core: Window, device: str = "cpu") -> RestoredTile:
         """Restore one tile; see `hsgeo.methods.restoration.base.Restorer`.
 
-        What is missing stays missing, and pixels that lack more than half of their bands stay as they are.
+        What a pixel lacks is told by its other bands; pixels that lack more than half of them have no result.
         """
         have, wanted = outer.clip(*self.scene), core.clip(*self.scene)
         spectra = values[self.bands][(slice(None), *have.within(outer).slices)]
         z = torch.as_tensor(self.coefficients(spectra), device=device)
         found = estimates(z, have, wanted, self.scene, self.passes)
         mixed = torch.tensordot(torch.as_tensor(self.shares[: self.passes]).to(z), torch.stack(found), 1)
-        out = values[(slice(None), *core.within(outer).slices)].astype(np.float32)
+        out = np.full((len(values), *core.shape), np.nan, np.float32)
         part = out[(slice(None), *wanted.within(core).slices)]
-        spectra = torch.tensordot(torch.as_tensor(self.basis).to(mixed), mixed, 1).cpu().numpy()
-        enough, some = usable(part[self.bands]), np.isfinite(part[self.bands]).any(0)
-        part[self.bands] = np.where(np.isfinite(part[self.bands]) & enough, spectra, part[self.bands])
+        seen = spectra[(slice(None), *wanted.within(have).slices)]
+        enough, some = usable(seen), np.isfinite(seen).any(0)
+        restored = torch.tensordot(torch.as_tensor(self.basis).to(mixed), mixed, 1).cpu().numpy()
+        part[self.bands] = np.where(enough, restored, np.nan)
         return RestoredTile(out, {"left": int((some & ~enough).sum()), "pixels": int(some.sum())})
 
     def coefficients(self, spectra: np.ndarray) -> np.ndarray:
@@ -155,8 +173,10 @@ class SubspaceRestoration(RestorationMethod):
 
     def fit(
         self, inputs: RestorationInputs, params: SubspaceRestorationParams | None = None, progress: Any = None
-    ) -> SubspaceRestorer:
+    ) -> Restorer:
         """Noise of each band, and the subspace, in one pass over the scene; see `RestorationMethod.fit`.
+
+        Of the task ``inpaint`` an `Inpainter`, else a `SubspaceRestorer`.
 
         Raises
         ------
@@ -166,6 +186,8 @@ class SubspaceRestoration(RestorationMethod):
             Fewer than three bands can enter the model.
         """
         params = params or SubspaceRestorationParams()
+        if inputs.task == "inpaint":
+            return fitted_inpainter(inputs, params.seed)
         model, samples = self.survey(inputs, params)
         mixture = _mixture(model, samples, params.seed)
         model.shares = mixture.shares
@@ -179,37 +201,13 @@ class SubspaceRestoration(RestorationMethod):
         self, inputs: RestorationInputs, params: SubspaceRestorationParams
     ) -> tuple[SubspaceRestorer, list[np.ndarray]]:
         """The subspace and the noise, as a restorer of the first pass alone, and the samples they were found on."""
-        source = inputs.source
-        samples = source.sample(seed=params.seed)
-        if not samples:
-            raise DataError("there is no pixel with data; check the nodata value.")
+        samples = learned_from(inputs.source, params.seed)
         dead = dead_bands(samples)
         bands = model_bands(np.asarray(inputs.good, bool), dead)
-        every, neighbours = np.arange(len(bands)), NeighbourStatistics(len(bands))
-        known = [s[bands] for s in samples]
-        level = noise_of_what_is_there(known)
-
-        def read(window: Window) -> np.ndarray:
-            return filled(source.read(window)[bands], level, window.y0)
-
-        statistics = spectral_statistics(read, source.shape, source.bands, every, neighbours)
-        given, own = inputs.noise, [filled(s, level) for s in known]
-        noise = noise_levels(statistics, own) if given is None else np.asarray(given)[bands]
-        space = structured_subspace(statistics, neighbours, noise, params.dimension)
-        reasons = list(inputs.bad_reason)
-        model = SubspaceRestorer(
-            scene=source.shape,
-            bad_reason=[
-                dead.get(i, "") if ok else reasons[i] or dead.get(i, "flagged") for i, ok in enumerate(inputs.good)
-            ],
-            bands=bands,
-            basis=space.basis,
-            noise=space.noise,
-            mean=space.projection @ statistics.mean,
-            covariance=space.projection @ statistics.covariance @ space.projection.T,
-            shares=np.ones(1),
-            estimates={"subspace": space.criterion, "dimension": space.p},
-        )
+        noise = None if inputs.noise is None else np.asarray(inputs.noise)[bands]
+        space, statistics = surveyed(inputs.source, bands, samples, noise, params.dimension)
+        model = SubspaceRestorer.of(space, statistics, inputs.source.shape, bands)
+        model.bad_reason = inputs.reasons(dead)
         return model, samples
 
 

@@ -51,6 +51,7 @@ class RestorationWork:
         removed = result.removed
         if removed is None:
             removed = before[(slice(None), *block.core.within(block.outer).slices)] - result.values
+        judged = removed if result.noise is None else result.noise
         code = self.encoding
         stored, saturated = encode(result.values, code.dtype, code.scale, code.offset, code.nodata)
         arrays: dict[str, Any] = {"restored": stored}
@@ -58,7 +59,7 @@ class RestorationWork:
             arrays["residual"] = removed
         arrays["stats"] = {
             **result.stats,
-            **structure(removed[self.model.bands] / self.model.noise[:, None, None]),
+            **structure(judged[self.model.bands] / self.model.noise[:, None, None]),
             "saturated": int(saturated),
             "values": int(np.isfinite(result.values).sum()),
         }

@@ -1,0 +1,85 @@
+"""Detector lines whose samples are no measurement: stuck at one value, or many times as noisy as the others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from scipy.ndimage import median_filter
+
+from hsgeo.methods.restoration.stripes import ENOUGH, median
+from hsgeo.observation.lines import Lines
+from hsgeo.scene.window import Window
+
+#: share of a line's samples that are one value, where it is stuck
+STUCK = 0.95
+
+#: times that a hot line is noisier than others
+HOT = 5.0
+
+#: lines around one that tell whether the scene varies there
+AROUND = 11
+
+Read = Callable[[Window], np.ndarray]
+
+
+def stuck_lines(read: Read, lines: Lines, bands: int) -> np.ndarray:
+    """Lines next to all of whose samples are one value, while lines around them vary.
+
+    In a band in which half of the lines are so it is the band that has nothing to say, and none is named.
+
+    Parameters
+    ----------
+    read : callable
+        Of a window, (B, h, w); NaN where a sample is missing.
+    lines : Lines
+    bands : int
+        B.
+
+    Returns
+    -------
+    bool array (B, n)
+    """
+    spreads, same, counts = [], [], []
+    for first, end in lines.strips(bands):
+        values = lines.upright(read(Window(*lines.window(first, end))), first)
+        middle = median(values, 1)[:, None]
+        known = np.isfinite(values).sum(1)
+        spreads.append(median(np.abs(values - middle), 1))
+        same.append(np.where(known > 0, (values == middle).sum(1) / np.maximum(known, 1), 1))
+        counts.append(known)
+    enough = np.sum(counts, 0) >= ENOUGH
+    still = (np.min(same, 0) >= STUCK) & enough
+    varies = median_filter(np.nan_to_num(median(np.stack(spreads), 0)), (1, AROUND * lines.step)) > 0
+    few = still.sum(1) < 0.5 * np.maximum(enough.sum(1), 1)
+    return still & varies & few[:, None]
+
+
+def hot_lines(read: Read, lines: Lines, noise: np.ndarray, scene: np.ndarray) -> np.ndarray:
+    """Lines that are `HOT` times as noisy as most of their band.
+
+    The noise of a line is what its differences along it hold outside of the scene's subspace.
+
+    Parameters
+    ----------
+    read : callable
+        Of a window, (B, h, w); NaN where a pixel lacks bands.
+    lines : Lines
+    noise : array (B,)
+        Standard deviation.
+    scene : array (B, p)
+        Basis of the scene's spectra.
+
+    Returns
+    -------
+    bool array (B, n)
+    """
+    inside = np.linalg.pinv(scene / noise[:, None]) / noise
+    spreads, counts = [], []
+    for first, end in lines.strips(len(noise)):
+        change = np.diff(read(Window(*lines.window(first, end))), axis=1 if lines.along == "columns" else 2)
+        rest = lines.upright(change - np.tensordot(scene, np.tensordot(inside, change, 1), 1), first)
+        spreads.append(median(np.abs(rest), 1))
+        counts.append(np.isfinite(rest).sum(1))
+    spread = np.nan_to_num(median(np.stack(spreads), 0))
+    return (spread > HOT * median(spread, 1)[:, None]) & (np.sum(counts, 0) >= ENOUGH)

@@ -1,0 +1,131 @@
+"""Stripes of a whole scene: a first look at the lines beside each, then against what a denoiser makes of the scene."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from hsgeo.errors import DataError
+from hsgeo.methods.restoration.gaps import filled
+from hsgeo.methods.restoration.mended import Mended
+from hsgeo.methods.restoration.stripes import differences, line_offsets
+from hsgeo.methods.restoration.subspace import SubspaceRestorer
+from hsgeo.methods.restoration.survey import learned_from, surveyed
+from hsgeo.observation.lines import Lines
+from hsgeo.observation.structure import NEIGHBOURS
+from hsgeo.scene.window import Window
+from hsgeo.unmixing.subspace import subspace
+
+#: looks against an estimate
+ROUNDS = 2
+
+#: most of the bands' directions that the scene may fill at the first look
+MOST = 30
+
+#: least noise of differences, of what they hold altogether: a scene without any has no stripe beyond doubt either
+LEAST = 0.01
+
+
+@dataclass(frozen=True)
+class StripeFree:
+    """What a scene shows without the stripes of some lines.
+
+    Attributes
+    ----------
+    lines : Lines
+    noise : array (B_used,)
+        Standard deviation.
+    scene : array (B_used, p)
+        Basis of its spectra.
+    """
+
+    lines: Lines
+    noise: np.ndarray
+    scene: np.ndarray
+
+
+@dataclass(frozen=True)
+class Destriped:
+    """A scene with its stripes, which its `source` takes off, and the standard deviation of its `noise` (B_used,)."""
+
+    source: Mended
+    noise: np.ndarray
+
+
+def bands_of(source: Mended, bands: np.ndarray, fill: bool = False) -> Callable[[Window], np.ndarray]:
+    """A reader of some bands (B_used, h, w); with `fill`, single missing samples are bridged."""
+
+    def read(window: Window) -> np.ndarray:
+        values = source.read(window)[bands]
+        return filled(values) if fill else values
+
+    return read
+
+
+def stripe_free(source: Mended, bands: np.ndarray, lines: Lines) -> StripeFree | None:
+    """Noise and spectra of a scene by the differences along its lines, in which offsets have no part.
+
+    None where too few pixels have enough of their bands.
+    """
+    found = differences(bands_of(source, bands, True), lines, len(bands))
+    if found.n < 2 * len(bands):
+        return None
+    noise = np.maximum(found.noise_std(), LEAST * np.sqrt(np.diag(found.correlation)))
+    most = max(1, min(MOST, len(bands) // 3))
+    basis = subspace(found, noise, min_dimension=1, max_dimension=most).basis
+    return StripeFree(lines, noise / np.sqrt(2), basis / np.sqrt(2))
+
+
+def destriped(source: Mended, bands: np.ndarray, each: Sequence[StripeFree], seed: int = 0) -> Destriped:
+    """Find the stripes of a scene.
+
+    Parameters
+    ----------
+    source : Mended
+        Without samples that are no measurement.
+    bands : int array
+        Those that are looked at.
+    each : sequence of StripeFree
+        Of each direction in which stripes may run.
+    seed : int
+        See `SceneSource.sample`.
+
+    Raises
+    ------
+    DataError
+        Too few pixels have enough of their bands.
+    """
+    if not each:
+        raise DataError("too few pixels have enough of their bands to tell stripes; fill them first (--task inpaint).")
+    noise = np.min([free.noise for free in each], 0)
+    offsets = [np.zeros((source.bands, free.lines.count)) for free in each]
+
+    def without(*left_out: int) -> Mended:
+        return source.with_offsets(*((f.lines, offsets[i]) for i, f in enumerate(each) if i not in left_out))
+
+    for i, free in enumerate(each):
+        offsets[i][bands] = line_offsets(bands_of(without(i), bands, True), free.lines, noise, free.scene)
+    looked = range(len(each))
+    for _ in range(ROUNDS):
+        clean = without()
+        pairs = _unstriped([f.lines for i, f in enumerate(each) if offsets[i].any()])
+        space, statistics = surveyed(clean, bands, learned_from(clean, seed), noise, pairs=pairs)
+        model = SubspaceRestorer.of(space, statistics, source.shape, bands)
+
+        @lru_cache(maxsize=1)
+        def estimate(window: Window, model: SubspaceRestorer = model, clean: Mended = clean) -> np.ndarray:
+            outer = window.grow(model.halo)
+            return model.apply(clean.read(outer), outer, window).values[bands]
+
+        for i in looked:
+            offsets[i][bands] = line_offsets(bands_of(without(i), bands), each[i].lines, noise, space.basis, estimate)
+        looked = [i for i in looked if offsets[i].any()]
+    return Destriped(without(), noise)
+
+
+def _unstriped(striped: Sequence[Lines]) -> list[tuple[int, int]]:
+    """Pairs of neighbours that share no stripe."""
+    return [pair for pair in NEIGHBOURS if all(lines.apart(pair) for lines in striped)]

@@ -1,0 +1,79 @@
+"""What a restoration learns of a whole scene: the noise of each band, and the subspace of its spectra."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from hsgeo.errors import DataError
+from hsgeo.methods.restoration.gaps import filled, noise_of_what_is_there
+from hsgeo.methods.streaming import spectral_statistics
+from hsgeo.observation.fine_noise import noise_levels
+from hsgeo.observation.noise import SpectralStatistics
+from hsgeo.observation.structure import NEIGHBOURS, NeighbourStatistics
+from hsgeo.scene.model import label
+from hsgeo.scene.window import Window
+from hsgeo.unmixing.subspace import Subspace, structured_subspace
+
+
+def learned_from(source: Any, seed: int) -> list[np.ndarray]:
+    """Windows (B, h, w) of a scene to learn from.
+
+    Raises
+    ------
+    DataError
+        No pixel has data.
+    """
+    samples = source.sample(seed=seed)
+    if not samples:
+        if getattr(source, "mask", None) is not None:
+            raise DataError(
+                f"the mask {label(source.mask.layers)} hides every pixel with data; is it the other way round?"
+            )
+        raise DataError("there is no pixel with data; check the nodata value.")
+    return samples
+
+
+def surveyed(
+    source: Any,
+    bands: np.ndarray,
+    samples: Sequence[np.ndarray],
+    noise: np.ndarray | None = None,
+    dimension: int | Literal["auto"] = "auto",
+    pairs: Sequence[tuple[int, int]] = NEIGHBOURS,
+) -> tuple[Subspace, SpectralStatistics]:
+    """The subspace of a scene's spectra, in one pass over it.
+
+    Parameters
+    ----------
+    source : SceneSource
+    bands : int array
+        Those that are used.
+    samples : sequence of arrays (B, h, w)
+        Windows of the scene.
+    noise : array (B_used,), optional
+        Standard deviation; estimated without.
+    dimension : int or "auto"
+        See `hsgeo.unmixing.subspace.structured_subspace`.
+    pairs : sequence of (rows, columns)
+        Neighbours that tell what the scene is; see `hsgeo.observation.structure`.
+
+    Returns
+    -------
+    Subspace
+        Its `noise` is that of the bands.
+    SpectralStatistics
+    """
+    neighbours = NeighbourStatistics(len(bands), pairs)
+    known = [s[bands] for s in samples]
+    level = noise_of_what_is_there(known)
+
+    def read(window: Window) -> np.ndarray:
+        return filled(source.read(window)[bands], level, window.y0)
+
+    statistics = spectral_statistics(read, source.shape, source.bands, np.arange(len(bands)), neighbours)
+    if noise is None:
+        noise = noise_levels(statistics, [filled(s, level) for s in known])
+    return structured_subspace(statistics, neighbours, noise, dimension), statistics

@@ -1,0 +1,127 @@
+"""Stripes, stuck and hot lines: found where they were put, and nowhere else."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from hsgeo.bench.protocols import on_grid
+from hsgeo.methods.restoration.base import RestorationInputs, get_restoration
+from hsgeo.methods.restoration.chain import Chain, fitted_chain
+from hsgeo.methods.restoration.mended import Mended
+from hsgeo.observation.lines import Lines
+from hsgeo.scene.window import Window
+from tests.methods.restoration.test_subspace import SIGMA, noisy, truth
+
+SHAPE = 96, 80
+
+
+@pytest.fixture(scope="module")
+def z() -> np.ndarray:
+    return truth(SHAPE)
+
+
+def striped(z: np.ndarray, lines: Lines, seed: int = 4) -> tuple[np.ndarray, np.ndarray]:
+    """Stripes on a tenth of the lines of a third of the bands, and those stripes (B, n)."""
+    rng = np.random.default_rng(seed)
+    offsets = np.zeros((len(z), lines.count))
+    for band in rng.choice(len(z), len(z) // 3, replace=False):
+        chosen = rng.choice(lines.count // lines.step, lines.count // lines.step // 10, replace=False)
+        for line in chosen:
+            offsets[band, line * lines.step : (line + 1) * lines.step] = rng.choice([-1, 1]) * rng.uniform(1, 3) * SIGMA
+    return z + offsets[:, lines.of_window(0, z.shape[1], 0, z.shape[2])], offsets
+
+
+def chain(y: np.ndarray, task: str, mask: np.ndarray | None = None) -> Chain:
+    scene = on_grid(y, 30)
+    from hsgeo.scene.masks import Mask
+
+    hiding = None if mask is None else Mask.of(scene, on_grid(mask[None].astype(np.float32), 30))
+    inputs = RestorationInputs(Mended(scene, hiding), np.ones(len(y), bool), [""] * len(y))
+    return fitted_chain(task, get_restoration("subspace"), inputs)
+
+
+def applied(model: Chain, y: np.ndarray, core: Window | None = None) -> np.ndarray:
+    core = core or Window(0, y.shape[1], 0, y.shape[2])
+    outer = core.grow(model.halo)
+    source = Mended(on_grid(y, 30))
+    return model.apply(source.read(outer), outer, core).values
+
+
+def rmse(a: np.ndarray, b: np.ndarray) -> float:
+    return float(np.sqrt(np.nanmean(np.square(a - b))))
+
+
+@pytest.mark.parametrize("along", ["columns", "rows"])
+def test_stripes_are_taken_off_and_nothing_else_is_touched(z, along: str) -> None:
+    y, offsets = striped(z, Lines(SHAPE, along))
+    y = noisy(y)
+    x = applied(chain(y, "destripe"), y)
+    found = y - x
+    put = offsets[:, Lines(SHAPE, along).of_window(0, SHAPE[0], 0, SHAPE[1])]
+    assert rmse(found, put) < 0.15 * rmse(put, 0)
+    assert rmse(found[put == 0], 0) < 0.03 * SIGMA  # a tenth of what noise does to a median, sqrt(pi / 2 / 80)
+
+
+def test_stripes_along_the_track_of_a_turned_scene(z) -> None:
+    from tests.scene.test_footprint import turned
+
+    seen = turned(0.22, SHAPE, 60, 78)
+    y, offsets = striped(z, Lines(SHAPE, "columns", 0.22))
+    y = np.where(seen, noisy(y), np.nan).astype(np.float32)
+    model = chain(y, "destripe")
+    assert model.estimates["defects"]["track_slope"] == pytest.approx(0.22, abs=0.015)
+    put = offsets[:, Lines(SHAPE, "columns", 0.22).of_window(0, SHAPE[0], 0, SHAPE[1])]
+    found = y - applied(model, y)
+    put[:, ~seen] = np.nan
+    assert rmse(found, put) < 0.6 * rmse(put, 0)
+
+
+def test_a_scene_without_stripes_keeps_its_roads(z) -> None:
+    """A line of the scene that runs along a column is no stripe: all bands see it."""
+    y = z.copy()
+    y[:, :, 33] = 0.4 * y[:, :, 33] + 0.6 * z[:, 40:41, 40]
+    y[:, 10:90, 60] = z[:, 70:71, 12]
+    for image in (y, noisy(y)):
+        assert rmse(applied(chain(image, "destripe"), image), image) < 0.02 * SIGMA
+
+
+def test_stuck_and_hot_lines_are_found_in_their_bands_alone(z) -> None:
+    y = noisy(z)
+    rng = np.random.default_rng(2)
+    y[3, :, 20], y[8, 40], y[9, :, 21] = 0.0, 0.7, y.max()
+    y[5, :, 50] += 10 * SIGMA * rng.standard_normal(SHAPE[0])
+    y[6, 70] += 10 * SIGMA * rng.standard_normal(SHAPE[1])
+    found = chain(y, "denoise").estimates["defects"]
+    assert found == {
+        "stuck_columns": {"3": [20], "9": [21]},
+        "stuck_rows": {"8": [40]},
+        "hot_columns": {"5": [50]},
+        "hot_rows": {"6": [70]},
+    }
+    clean = chain(noisy(z), "denoise").estimates["defects"]
+    assert not any(clean.values())
+
+
+def test_what_is_denoised_is_what_was_measured(z) -> None:
+    """Lines that are no measurement stay as they are, and no other sample is spoilt by them."""
+    y = noisy(z)
+    y[3, :, 20], y[8, 40] = 0.0, 0.7
+    x = applied(chain(y, "denoise"), y)
+    np.testing.assert_array_equal(x[3, :, 20], 0)
+    np.testing.assert_array_equal(x[8, 40], np.float32(0.7))
+    near = x[:, 35:46, 15:26].copy()
+    near[3, :, 5], near[8, 5] = np.nan, np.nan
+    assert rmse(near, z[:, 35:46, 15:26]) < SIGMA / 2
+
+
+def test_all_takes_off_stripes_noise_and_gaps_together(z) -> None:
+    y, _ = striped(z, Lines(SHAPE))
+    y = noisy(y)
+    y[:, :, 11][2:9] = 0
+    model = chain(y, "all")
+    x = applied(model, y)
+    assert rmse(x, z) < 0.6 * rmse(applied(chain(y, "denoise"), y), z)
+    assert rmse(x[2:9, :, 11], z[2:9, :, 11]) < SIGMA / 2
+    core = Window(30, 61, 17, 50)
+    np.testing.assert_allclose(applied(model, y, core), x[(slice(None), *core.slices)], atol=2e-6)
