@@ -50,7 +50,8 @@ class Gaussian:
 
     def error(self) -> np.ndarray:
         """Variance (p,) of what the posterior mean misses, mean over the pixels."""
-        known = (self.gain * self.psf.transfer2d(*self.power.shape[1:], self.scale)).real / self.scale**2
+        _, height, width = self.power.shape
+        known = (self.gain * self.psf.transfer2d(height, width, self.scale)).real / self.scale**2
         return (self.power * (1 - known)).mean((1, 2))
 
     def kernels(self, radius: int) -> Kernels:
