@@ -10,9 +10,11 @@ Venkatakrishnan, Bouman & Wohlberg 2013, doi:10.1109/GlobalSIP.2013.6737048). No
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import numpy as np
+import torch
 from pydantic import Field
 
 from hsgeo.methods.restoration.base import RestorationInputs, RestorationMethod
@@ -33,7 +35,8 @@ START = 3.0
 #: reach in pixels of the scene: of Wiener's kernel, and of the one that puts back what was seen
 FIRST, LATER = 10, 4
 
-#: share of the samples of a band below which nothing is put: deconvolution undershoots beside what is bright
+#: share of a band's pixels, as the subspace holds them, below which nothing is put: deconvolution undershoots beside
+#: what is bright
 DARKEST = 1e-3
 
 
@@ -69,7 +72,8 @@ class SubspaceSuperres(RestorationMethod):
         space, samples = SubspaceRestoration().survey(inputs, params)
         psf, source = _psf(params.fwhm, inputs.mtf, scale)
         components, bands = Components.of(space), space.bands
-        power = measured_power([components.analysed(s[bands]).astype(float) for s in samples], psf, scale)
+        seen = [components.analysed(s[bands]) for s in samples]
+        power = measured_power([images.astype(float) for images in seen], psf, scale)
         squared = frequencies(scale)
         expected = Gaussian(power(squared), psf, scale)
         error = SHARE * expected.error()
@@ -85,7 +89,7 @@ class SubspaceSuperres(RestorationMethod):
             later=Gaussian(white, psf, scale).kernels(LATER),
             error=error,
             levels=np.geomspace(START, 1, params.passes).tolist(),
-            floor=np.array([np.nanquantile(np.concatenate([s[b].ravel() for s in samples]), DARKEST) for b in bands]),
+            floor=_floor([components.spectra(torch.as_tensor(images)) for images in seen]),
             notes=[f"not good and interpolated alone: {left} of {every} bands ({', '.join(dropped)})."] if left else [],
             estimates={
                 **space.estimates,
@@ -93,6 +97,11 @@ class SubspaceSuperres(RestorationMethod):
                 "psf": f"FWHM {psf.fwhm_y / scale:.2f} pixels of the scene, {source}",
             },
         )
+
+
+def _floor(samples: Sequence[np.ndarray]) -> np.ndarray:
+    """The `DARKEST` quantile of each band of samples (B, h, w)."""
+    return np.quantile(np.concatenate([s.reshape(len(s), -1) for s in samples], 1), DARKEST, axis=1)
 
 
 def _psf(fwhm: float | Literal["auto"], mtf: float | None, scale: int) -> tuple[Psf, str]:

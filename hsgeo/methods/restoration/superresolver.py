@@ -136,6 +136,7 @@ class SubspaceSuperresolver:
 
         `values` lie over ``outer.coarsen(scale)``; `outer` and `core` count fine pixels. Samples that are missing stay
         missing. Bands that are not of the model, and pixels that lack more than half of their bands, are interpolated.
+        What the scene has beyond the result is told of it before the darkest values are raised.
         """
         given = outer.coarsen(self.scale)
         have, wanted = given.clip(*self.space.scene), core.clip(*self.fine)

@@ -77,13 +77,13 @@ def test_it_is_nearer_to_the_truth_than_interpolation_and_true_to_the_scene(scal
     z = truth((24 * scale, 20 * scale))
     y = observed(z, scale)
     model = fitted(y, scale)
-    found = applied(model, y)
-    x, plain = found.values, applied(fitted(y, scale, {"passes": 0}), y).values
+    x, plain = applied(model, y).values, applied(fitted(y, scale, {"passes": 0}), y).values
     assert x.shape == z.shape and x.dtype == np.float32
     assert rmse(x, z) < rmse(plain, z) < 0.9 * rmse(spline(y, scale), z)
-    again = blurred(x.astype(float), scale)
-    assert 0.5 * SIGMA < rmse(again, y) < 1.1 * SIGMA
-    assert found.removed is not None and rmse(found.removed, y - again) < 0.2 * SIGMA
+    assert 0.5 * SIGMA < rmse(blurred(x.astype(float), scale), y) < 1.1 * SIGMA
+    model.floor = np.full(len(y), -np.inf)
+    found = applied(model, y)
+    np.testing.assert_allclose(found.removed, y - blurred(found.values.astype(float), scale), atol=1e-5)
 
 
 def test_without_patches_it_is_the_posterior_mean_of_the_mirrored_scene() -> None:
@@ -168,7 +168,9 @@ def test_nothing_is_darker_than_the_scene_shows() -> None:
     y = observed(z, 2, 0.001)
     model = fitted(y, 2)
     x = applied(model, y).values
-    np.testing.assert_allclose(model.floor, np.quantile(y.reshape(len(y), -1), 1e-3, axis=1), rtol=1e-5)
+    basis, noise = model.space.basis, model.noise[:, None]
+    held = basis @ np.linalg.lstsq(basis / noise, y.reshape(len(y), -1) / noise, rcond=None)[0]
+    np.testing.assert_allclose(model.floor, np.quantile(held, 1e-3, axis=1), rtol=1e-3)
     np.testing.assert_allclose(x.min((1, 2)), model.floor, rtol=1e-5)
 
 
