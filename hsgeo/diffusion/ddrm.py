@@ -80,7 +80,7 @@ class Evidence:
             band is such, where U mixes no bands.
         """
         values = operator.observed(y)
-        singular, noise = operator.singular.to(values), torch.as_tensor(noise).to(values)
+        singular, noise = operator.singular.to(values), torch.as_tensor(noise, dtype=values.dtype, device=values.device)
         spread = torch.where(singular > 0, noise / singular.clamp(min=torch.finfo(values.dtype).tiny), torch.inf)
         return cls(operator, values, spread.expand_as(values))
 
