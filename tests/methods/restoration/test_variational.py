@@ -180,7 +180,7 @@ def test_ours_is_a_tenth_of_the_published_size_and_of_its_steps() -> None:
         sum(p.numel() for p in VS2M(20, 64, 64, kind["denoise"].shape).parameters()) for kind in (OURS, PAPER)
     )
     assert OURS.keys() == PAPER.keys() and ours < theirs / 10
-    assert len(OURS["denoise"].levels()) - 1 == 250 and OURS["denoise"].levels()[0] == PAPER["denoise"].levels()[0]
+    assert len(OURS["denoise"].levels()) - 1 == 400 and OURS["denoise"].levels()[0] == PAPER["denoise"].levels()[0]
 
 
 @pytest.mark.parametrize("given", [{"start": 0}, {"start": 2001}, {"steps": 1001}, {"held": 0.0}])
