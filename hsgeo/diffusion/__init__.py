@@ -1,8 +1,20 @@
 """Diffusion: noise schedules, the closed forms of the Gaussian process, samplers. No network, no file, no sensor."""
 
+from hsgeo.diffusion.ddrm import Evidence, SpectralOperator, ddrm, sigmas
 from hsgeo.diffusion.fields import noise_field
 from hsgeo.diffusion.process import forward, posterior
 from hsgeo.diffusion.samplers import ancestral, ddim
 from hsgeo.diffusion.schedule import Schedule
 
-__all__ = ["Schedule", "ancestral", "ddim", "forward", "noise_field", "posterior"]
+__all__ = [
+    "Evidence",
+    "Schedule",
+    "SpectralOperator",
+    "ancestral",
+    "ddim",
+    "ddrm",
+    "forward",
+    "noise_field",
+    "posterior",
+    "sigmas",
+]

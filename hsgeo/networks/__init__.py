@@ -4,5 +4,15 @@ from hsgeo.networks.attention import ChannelAttention, WindowAttention
 from hsgeo.networks.cdformer import CDFormer
 from hsgeo.networks.guided import GuidedNet
 from hsgeo.networks.layers import GatedFeedForward, noise_embedding
+from hsgeo.networks.vs2m import VS2M, VS2MShape
 
-__all__ = ["CDFormer", "ChannelAttention", "GatedFeedForward", "GuidedNet", "WindowAttention", "noise_embedding"]
+__all__ = [
+    "VS2M",
+    "CDFormer",
+    "ChannelAttention",
+    "GatedFeedForward",
+    "GuidedNet",
+    "VS2MShape",
+    "WindowAttention",
+    "noise_embedding",
+]

@@ -53,7 +53,7 @@ def test_a_hole_in_all_bands_and_a_band_lost_in_part(z) -> None:
     hole, lost = (slice(None), slice(30, 40), slice(33, 45)), (10, slice(None), slice(0, 40))
     assert rmse(x[hole], z[hole]) < rmse(bridged(y)[hole], z[hole])
     off = np.abs(x[lost] - z[lost])  # of materials that the band saw elsewhere
-    assert np.quantile(off, 0.75) < 0.05 * z[lost].std()
+    assert np.quantile(off, 0.75) < 0.1 * z[lost].std()
 
 
 def test_one_solve_is_the_posterior_mean() -> None:
