@@ -7,17 +7,20 @@ from typing import Annotated, Any
 import typer
 
 from hsgeo.cli import options as o
-from hsgeo.cli.printing import print_json, print_notes, print_rows, ranges
+from hsgeo.cli.printing import defect_rows, print_json, print_notes, print_rows, ranges
 
 
 def info(
     scene: Annotated[str | None, typer.Argument(help="Raster file, folder of band files, or zarr store.")] = None,
     sensor: o.SensorName = None,
+    quality: Annotated[
+        bool, typer.Option("--quality", help="Read the scene: noise, dead bands and lines, stripes.")
+    ] = False,
     json: o.Json = False,
     quiet: o.Quiet = False,
     verbose: o.Verbose = False,
 ) -> None:
-    """Describe a scene from its header; without a scene, list the known sensors."""
+    """Describe a scene from its header, or by its pixels; without a scene, list the known sensors."""
     o.set_up_logging(quiet or json, verbose)
     if scene is None:
         _sensors(json)
@@ -25,6 +28,10 @@ def info(
     from hsgeo.tasks import describe
 
     report = describe(scene, sensor)
+    if quality:
+        from hsgeo.tasks import describe_quality
+
+        report["quality"] = describe_quality(scene, sensor)
     if json:
         print_json(report)
     else:
@@ -79,4 +86,25 @@ def _print(r: dict[str, Any]) -> None:
             *((f"  {why}", ranges(numbers)) for why, numbers in bad.items()),
         ]
     )
+    if "quality" in r:
+        print_rows(_quality(r["quality"]))
     print_notes(r)
+
+
+def _quality(q: dict[str, Any]) -> list[tuple[str, str]]:
+    noise, snr = (sorted(q[name].values()) for name in ("noise_std", "snr"))
+    middle = len(noise) // 2
+    worst = [band for band, _ in sorted(q["snr"].items(), key=lambda item: item[1])[:5]]
+    dead = [int(band) for band in q["dead_bands"]]
+    return [
+        ("noise", f"{noise[middle]:.3g} (median of the bands; {noise[0]:.3g} to {noise[-1]:.3g})"),
+        (
+            "mean over noise",
+            f"{snr[middle]:.3g} (median; {snr[0]:.3g} to {snr[-1]:.3g}; least in bands {', '.join(worst)})",
+        ),
+        ("dead bands", ranges(dead) if dead else "none"),
+        *(
+            defect_rows({k: v for k, v in q.items() if k not in ("noise_std", "snr", "dead_bands")})
+            or [("lines", "no dead or hot ones, no stripes")]
+        ),
+    ]

@@ -57,3 +57,15 @@ def ranges(numbers: Iterable[int]) -> str:
 def say(text: str) -> None:
     """A line for a person who waits, beside the result."""
     typer.echo(text, err=True)
+
+
+def defect_rows(defects: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What is wrong with detector lines, e.g. ``stuck columns   12 in 3 bands``; nothing for what was not found."""
+    rows = []
+    for name, found in defects.items():
+        if isinstance(found, float):
+            rows.append(("track", f"moves {found:.3f} columns a row"))
+        elif found:
+            count = sum(n if isinstance(n, int) else len(n) for n in found.values())
+            rows.append((name.replace("_", " "), f"{count} in {len(found)} bands"))
+    return rows

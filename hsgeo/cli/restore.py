@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
 
 from hsgeo.cli import options as o
-from hsgeo.cli.printing import print_notes, print_rows, ranges
+from hsgeo.cli.printing import defect_rows, print_notes, print_rows, ranges
 
 
 class Task(StrEnum):
@@ -30,10 +29,12 @@ def restore(
     task: Annotated[
         Task, typer.Option("--task", help="denoise; fill gaps; take stripes off; all three; or a finer grid.")
     ] = Task.denoise,
-    method: Annotated[str, typer.Option("--method", help="subspace.")] = "subspace",
+    method: Annotated[str, typer.Option("--method", help="subspace, or dds2m.")] = "subspace",
     residual: Annotated[str | None, typer.Option("--residual", help="Write what was removed here.")] = None,
     mask: Annotated[str | None, typer.Option("--mask", help="Raster, not 0 where the scene must not be used.")] = None,
     scale: Annotated[int | None, typer.Option("--scale", help="With superres: times finer, 2 to 4.")] = None,
+    steps: Annotated[int | None, typer.Option("--steps", min=1, help="dds2m: steps of the sampler.")] = None,
+    samples: Annotated[int | None, typer.Option("--samples", min=1, help="dds2m: runs, whose mean is taken.")] = None,
     sensor: o.SensorName = None,
     bands: o.Bands = None,
     bbox: o.Bbox = None,
@@ -46,13 +47,17 @@ def restore(
     progress: Any,
 ) -> o.Said:
     """Mend a scene: noise, stripes, missing samples; or put it on a finer grid."""
+    from hsgeo.errors import ParameterError
     from hsgeo.tasks import RestorationJob, RestorationOptions
     from hsgeo.tasks.options import check_target, derived_output, load_parameters
 
     target = output or str(derived_output(scene, "_restored"))
     writing = write.options(resume)
     options = RestorationOptions(task.value, method, bands, o.parse_bbox(bbox), sensor, scale, mask)
-    params = load_parameters(config, settings or [])
+    own = {k: v for k, v in (("steps", steps), ("samples", samples)) if v is not None}
+    if own and method == "subspace":
+        raise ParameterError(f"--{next(iter(own))} is for --method dds2m; subspace has none.")
+    params = load_parameters(config, settings or []) | own
     if not dry_run:
         check_target(target, writing)
     job = RestorationJob(scene, options, run=run.options(), params=params, progress=progress)
@@ -101,7 +106,7 @@ def _print(r: dict[str, Any]) -> None:
             ("noise", f"{levels[len(levels) // 2]:.3g} (median of the bands; {levels[0]:.3g} to {levels[-1]:.3g})"),
             ("subspace", r.get("subspace")),
             ("mixture", r.get("passes")),
-            *_defects(r.get("defects", {})),
+            *defect_rows(r.get("defects", {})),
             ("filled", f"{r['filled']} of {r['missing']} missing samples" if r["missing"] else None),
             ("psf", r.get("psf")),
             ("misfit", _removed(r["misfit"])) if finer else ("removed", _removed(r["removed"])),
@@ -110,17 +115,6 @@ def _print(r: dict[str, Any]) -> None:
         ]
     )
     print_notes(r)
-
-
-def _defects(defects: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Lines that were left out or set right, e.g. ``stuck columns   12 in 3 bands``."""
-    for name, found in defects.items():
-        kind, along = name.split("_")
-        if isinstance(found, float):
-            yield "track", f"moves {found:.3f} columns a row"
-        elif found:
-            count = sum(n if isinstance(n, int) else len(n) for n in found.values())
-            yield f"{kind} {along}", f"{count} in {len(found)} bands"
 
 
 def _removed(removed: dict[str, float | None]) -> str | None:

@@ -26,7 +26,8 @@ class SpectralMask:
     """
 
     def __init__(self, mask: bool | np.ndarray | torch.Tensor) -> None:
-        self.mask = torch.as_tensor(mask, dtype=torch.bool).cpu()
+        own = mask.copy() if isinstance(mask, np.ndarray) else mask  # torch wants it writable
+        self.mask = torch.as_tensor(own, dtype=torch.bool).cpu()
 
     @property
     def singular(self) -> torch.Tensor:

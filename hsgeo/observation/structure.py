@@ -31,7 +31,7 @@ class NeighbourStatistics:
         """Add an image (B, h, w), and the pairs that it makes with the row `below` (B, 1, w). Returns self."""
         height = image.shape[1]
         wide = np.asarray(image if below is None else np.concatenate([image, below], 1), np.float64)
-        known = np.isfinite(wide).all(0)
+        known = np.asarray(np.isfinite(wide).all(0))
         wide = np.where(known, wide, 0.0)
         for dy, dx in self.pairs:
             rows = min(height, wide.shape[1] - dy)

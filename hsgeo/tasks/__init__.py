@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from .conversion import convert
     from .demonstration import demo
     from .fusion import FusionJob, fuse
-    from .info import describe, describe_sensors
+    from .info import describe, describe_quality, describe_sensors
     from .inputs import FusionOptions
     from .options import RunOptions, WriteOptions
     from .reduction import simulate
@@ -28,6 +28,7 @@ __all__ = [
     "convert",
     "demo",
     "describe",
+    "describe_quality",
     "describe_sensors",
     "fuse",
     "restore",
@@ -41,7 +42,7 @@ _MODULES = {
     "assessment": ("assess",),
     "reduction": ("simulate",),
     "conversion": ("convert",),
-    "info": ("describe", "describe_sensors"),
+    "info": ("describe", "describe_quality", "describe_sensors"),
     "demonstration": ("demo",),
     "options": ("RunOptions", "WriteOptions"),
     "restoration": ("RestorationJob", "RestorationOptions", "restore"),

@@ -158,7 +158,7 @@ class FusionJob(Job):
 
     def tile_plan(self, model: Any | None = None, resumed: Path | None = None) -> Any:
         """The tiles of the fine grid; those of the store `resumed` where there is one and no size is asked for."""
-        return planned(self.run, self.pair.fine.shape, self.hsi.sizes["band"], model, self.pair.ratio, resumed)
+        return planned(self.run, self.pair.fine.shape.yx, self.hsi.sizes["band"], model, self.pair.ratio, resumed)
 
     def _refuse_inputs(self, targets: Iterable[Path]) -> None:
         read = (*self.inputs, self.hsi.attrs.get("source"), self.msi.attrs.get("source"))

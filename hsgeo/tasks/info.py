@@ -74,6 +74,46 @@ def describe(path: str | os.PathLike[str], sensor: str | None = None) -> dict[st
     }
 
 
+def describe_quality(path: str | os.PathLike[str], sensor: str | None = None) -> dict[str, Any]:
+    """Read a scene and say what is wrong with its measurements.
+
+    Returns
+    -------
+    dict
+        ``noise_std`` (in the scene's units) and ``snr`` (mean over noise) of each band by its number, ``dead_bands``
+        (number -> why), and of both directions ``stuck_...``, ``hot_...`` (number -> lines, counted from 0) and
+        ``striped_...`` (number -> how many lines).
+
+    Raises
+    ------
+    InputError
+        One of its leaves, where the scene has too few data or bands.
+    """
+    from hsgeo.methods.restoration.chain import defects_of, diagnosed
+    from hsgeo.methods.restoration.destriping import destriped
+    from hsgeo.methods.restoration.mended import Mended
+    from hsgeo.methods.restoration.survey import learned_from, surveyed
+    from hsgeo.tasks.inputs import naming
+
+    scene = open_scene(path, sensor=sensor, chunks=None)
+    numbers = [str(n) for n in scene["band"].values.tolist()]
+    with naming([str(path)]):
+        found = diagnosed(Mended(scene), np.asarray(scene["good"].values, bool))
+        stripes = destriped(found.source, found.bands, found.stripe_free)
+        samples = learned_from(stripes.source, 0)
+        space, statistics = surveyed(stripes.source, found.bands, samples)
+    kept = [numbers[i] for i in found.bands]
+    return {
+        "noise_std": dict(zip(kept, space.noise.tolist(), strict=True)),
+        "snr": dict(zip(kept, (statistics.mean / space.noise).tolist(), strict=True)),
+        "dead_bands": {numbers[i]: why for i, why in found.dead.items()},
+        **{
+            name: {numbers[int(b)]: lines for b, lines in each.items()} if isinstance(each, dict) else each
+            for name, each in defects_of(found, stripes)
+        },
+    }
+
+
 def describe_sensors() -> list[dict[str, Any]]:
     """Name, title, kind, number of bands, range in nm and GSDs in metres of every sensor table."""
     from hsgeo.sensors import load_sensor, sensor_names

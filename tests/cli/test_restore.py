@@ -276,3 +276,24 @@ def test_masks_hide_samples_on_their_own_grid(inside, capfd) -> None:
         ["restore", "y.tif", "-o", "n.tif", "--task", "inpaint", "--mask", "far.tif"], capfd, "far.tif", "does not meet"
     )
     assert box == hsgeo.open_scene("x.tif", chunks=None).odc.geobox
+
+
+def test_quality_is_told_without_changing_anything(inside, capfd) -> None:
+    """Levels within a tenth, and the lines that were spoilt; a scene without faults has none."""
+    y = values("y.tif").copy()
+    y[7, :, 15], y[11] = 0.0, 0.2
+    y[:, 30] += 0.1 * (np.arange(len(y)) % 5 == 0)[:, None]
+    write_scene(hsgeo.open_scene("y.tif", chunks=None).copy(data=y), "s.tif")
+    found = json.loads(succeed(["info", "s.tif", "--quality", "--json"], capfd))["quality"]
+    assert found["dead_bands"] == {"12": "the same value everywhere"} and found["stuck_columns"] == {"8": [15]}
+    assert {"1", "6", "11", "16", "21"} <= set(found["striped_rows"])
+    np.testing.assert_allclose(list(found["noise_std"].values()), SIGMA, rtol=0.1)
+    out = succeed(["info", "s.tif", "--quality"], capfd)
+    for word in ("stuck columns", "striped rows", "dead bands", "12"):
+        assert word in out
+    assert "no dead or hot ones" in succeed(["info", "y.tif", "--quality"], capfd)
+
+
+def test_options_of_one_method_are_not_for_the_other(inside, capfd) -> None:
+    refused(["restore", "y.tif", "-o", "n.tif", "--steps", "3"], capfd, "--steps", "dds2m")
+    refused(["restore", "y.tif", "-o", "n.tif", "--method", "dds2m", "--steps", "9999"], capfd, "1000 at most")

@@ -142,7 +142,10 @@ class RestorationMethod(ABC):
         """
 
 
-_BUILT_IN = {"subspace": "hsgeo.methods.restoration.subspace:SubspaceRestoration"}
+_BUILT_IN = {
+    "subspace": "hsgeo.methods.restoration.subspace:SubspaceRestoration",
+    "dds2m": "hsgeo.methods.restoration.dds2m:Dds2m",
+}
 _FINER = {"subspace": "hsgeo.methods.restoration.superres:SubspaceSuperres"}
 
 

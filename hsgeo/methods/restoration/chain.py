@@ -196,7 +196,7 @@ def fitted_chain(
     if task in STRIPES:
         stripes = destriped(found.source, found.bands, found.stripe_free, seed)
         source = stripes.source
-    defects = {"defects": dict(_defects(found, stripes))}
+    defects = {"defects": dict(defects_of(found, stripes))}
     if task == "destripe":
         assert stripes is not None
         return Chain(
@@ -240,7 +240,7 @@ def has_holes(found: Diagnosis) -> bool:
     return False
 
 
-def _defects(found: Diagnosis, stripes: Destriped | None) -> Iterator[tuple[str, Any]]:
+def defects_of(found: Diagnosis, stripes: Destriped | None) -> Iterator[tuple[str, Any]]:
     """What is wrong with the lines of each direction, for JSON."""
     if slope := found.stuck[0][0].slope:
         yield "track_slope", slope

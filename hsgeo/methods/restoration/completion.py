@@ -106,7 +106,7 @@ def learned(samples: Sequence[np.ndarray]) -> tuple[Completion, list[np.ndarray]
     """The rounds for a scene, from windows (B, h, w) of it, and these as they fill them."""
     bands = len(samples[0])
     flat = np.concatenate([s.reshape(bands, -1) for s in samples], 1)
-    centre, scale = np.nanmean(flat, 1, dtype=np.float64), np.nanstd(flat, 1, dtype=np.float64)
+    centre, scale = (np.asarray(f(flat, 1, dtype=np.float64)) for f in (np.nanmean, np.nanstd))
     scale = np.sqrt(scale * np.sqrt(np.mean(scale**2)))
     scale = np.where(scale > 0, scale, 1.0)
     data = [((s - centre[:, None, None]) / scale[:, None, None]).astype(np.float32) for s in samples]

@@ -108,7 +108,7 @@ def destriped(source: Mended, bands: np.ndarray, each: Sequence[StripeFree], see
 
     for i, free in enumerate(each):
         offsets[i][bands] = line_offsets(bands_of(without(i), bands, True), free.lines, noise, free.scene)
-    looked = range(len(each))
+    looked = list(range(len(each)))
     for _ in range(ROUNDS):
         clean = without()
         pairs = _unstriped([f.lines for i, f in enumerate(each) if offsets[i].any()])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -83,7 +84,9 @@ def _on_simplex(gram: np.ndarray, linear: np.ndarray) -> np.ndarray:
     from scipy.optimize import minimize
 
     count = len(linear)
-    return minimize(
+
+    search: Any = minimize  # its types refuse what it is documented to take
+    return search(
         lambda w: w @ gram @ w + linear @ w,
         np.full(count, 1 / count),
         jac=lambda w: 2 * gram @ w + linear,
