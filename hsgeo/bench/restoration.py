@@ -1,9 +1,8 @@
 """`hsgeo bench restoration`: the methods on degraded real scenes, beside runs of other methods' code.
 
 The references are those of the fusion's protocol, in [0, 1] but for a few values: with white noise of standard
-deviation 0.1 and 0.2 in all bands alike, with noise, stripes and dead columns mixed, and with four fifths of the samples
-missing.
-`finer` adds the case of a finer grid.
+deviation 0.1 and 0.2 in all bands alike, with noise, stripes and dead columns mixed, and with four fifths of the
+samples missing. `finer` adds the case of a finer grid.
 """
 
 from __future__ import annotations
