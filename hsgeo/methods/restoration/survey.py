@@ -17,16 +17,19 @@ from hsgeo.scene.model import label
 from hsgeo.scene.window import Window
 from hsgeo.unmixing.subspace import Subspace, structured_subspace
 
+#: pixels that are enough to learn from
+PIXELS = 40000
 
-def learned_from(source: Any, seed: int) -> list[np.ndarray]:
-    """Windows (B, h, w) of a scene to learn from.
+
+def learned_from(source: Any, seed: int, pixels: int = PIXELS) -> list[np.ndarray]:
+    """Windows (B, h, w) of a scene to learn from, the whole of it where it has no more pixels than that.
 
     Raises
     ------
     DataError
         No pixel has data.
     """
-    samples = source.sample(seed=seed)
+    samples = source.sample(pixels, seed=seed)
     if not samples:
         if getattr(source, "mask", None) is not None:
             raise DataError(
