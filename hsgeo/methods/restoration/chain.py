@@ -150,8 +150,8 @@ class Chain:
         if self.task in FILLS:
             wanted |= ~known & self.inside(core)
         out = np.where(wanted & np.isfinite(inner.values), inner.values, before)
-        lacking = wanted & ~known
-        more = {"missing": int(lacking.sum()), "filled": int((lacking & np.isfinite(inner.values)).sum())}
+        lacking = (wanted & ~known)[self.bands]
+        more = {"missing": int(lacking.sum()), "filled": int((lacking & np.isfinite(inner.values[self.bands])).sum())}
         return RestoredTile(out.astype(np.float32, copy=False), {**inner.stats, **more}, noise=mended[part] - out)
 
     def _without_holes(self, filler: Inpainter, mended: np.ndarray, outer: Window, core: Window) -> np.ndarray:
