@@ -45,6 +45,8 @@ def model_bands(good: np.ndarray, dead: dict[int, str]) -> np.ndarray:
         reasons = " or ".join(sorted(set(dead.values())))
         raise DataError(f"there is nothing to work with: every band has {reasons}; check the nodata value.")
     bands = np.array([i for i in alive if good[i]], int)
+    if len(good) < 3:
+        raise BandError(f"a scene of {len(good)} band{'s' if len(good) > 1 else ''} has no spectra: three are needed.")
     if len(bands) < 3:
         raise BandError(
             f"{len(bands)} of {len(good)} bands of the HSI can be used, three are needed: check the good-band flags."

@@ -99,9 +99,9 @@ def describe_quality(path: str | os.PathLike[str], sensor: str | None = None) ->
     numbers = [str(n) for n in scene["band"].values.tolist()]
     with naming([str(path)]):
         found = diagnosed(Mended(scene), np.asarray(scene["good"].values, bool))
-        stripes = destriped(found.source, found.bands, found.stripe_free)
-        samples = learned_from(stripes.source, 0)
-        space, statistics = surveyed(stripes.source, found.bands, samples)
+        stripes = destriped(found.source, found.bands, found.stripe_free) if found.stripe_free else None
+        source = found.source if stripes is None else stripes.source
+        space, statistics = surveyed(source, found.bands, learned_from(source, 0))
     kept = [numbers[i] for i in found.bands]
     return {
         "noise_std": dict(zip(kept, space.noise.tolist(), strict=True)),

@@ -129,7 +129,7 @@ def test_what_is_left_is_said(inside, capfd) -> None:
     ("made_of", "words"),
     [
         (np.ones((1, 9, 9)), ("w.tif", "same value everywhere")),
-        (np.random.default_rng(0).random((1, 9, 9)), ("w.tif", "1 of 1 bands", "three are needed")),
+        (np.random.default_rng(0).random((1, 9, 9)), ("w.tif", "a scene of 1 band", "three are needed")),
         (np.full((5, 9, 9), np.nan), ("w.tif", "no pixel with data")),
         (np.random.default_rng(0).random((5, 1, 1)), ("w.tif", "same value everywhere")),
     ],

@@ -33,8 +33,8 @@ class Diagnosis:
     ----------
     source : Mended
         The scene without samples that are no measurement.
-    footprint : Footprint
-        Of what was seen.
+    outline, footprint : Footprint
+        Of what the scene has, and of that without stuck lines at its edge, such as a frame.
     bands : int array
         Those that a model can be made of.
     dead : dict
@@ -45,12 +45,26 @@ class Diagnosis:
     """
 
     source: Mended
+    outline: Footprint
     footprint: Footprint
     bands: np.ndarray
     dead: dict[int, str]
     stuck: tuple[tuple[Lines, np.ndarray], ...]
     hot: tuple[tuple[Lines, np.ndarray], ...]
     stripe_free: tuple[StripeFree, ...]
+
+    def inside(self, window: Window) -> np.ndarray:
+        """Samples of a window that can be asked for, bool (1 or B, h, w): of a frame, those that the mask hides."""
+        inside = self.footprint.holds(window)[None]
+        if self.source.mask is None:
+            return inside
+        return inside | (self.source.mask.hidden(window) & self.outline.holds(window))
+
+    @property
+    def frame(self) -> int:
+        """Pixels of stuck lines at the edge of what the scene has."""
+        wide, narrow = (np.diff(f.rows, axis=1).sum() for f in (self.outline, self.footprint))
+        return int(wide - narrow)
 
 
 def diagnosed(source: Mended, good: np.ndarray, seed: int = 0) -> Diagnosis:
@@ -72,8 +86,8 @@ def diagnosed(source: Mended, good: np.ndarray, seed: int = 0) -> Diagnosis:
     BandError
         Fewer than three bands can be worked with.
     """
-    unmasked = replace(source, mask=None)
-    directions = lines_of(source.shape, Footprint.of(unmasked.read, source.shape, source.bands).slope())
+    outline = Footprint.of(replace(source, mask=None).read, source.shape, source.bands)
+    directions = lines_of(source.shape, outline.slope())
     stuck = tuple((lines, stuck_lines(source.read, lines, source.bands)) for lines in directions)
     source = replace(source, dead=stuck)
     footprint = Footprint.of(replace(source, mask=None).read, source.shape, source.bands)
@@ -84,7 +98,7 @@ def diagnosed(source: Mended, good: np.ndarray, seed: int = 0) -> Diagnosis:
     hot = tuple((free.lines, np.zeros((source.bands, free.lines.count), bool)) for free in each)
     for free, (lines, found) in zip(each, hot, strict=True):
         found[bands] = hot_lines(bands_of(source, bands, True), lines, free.noise, free.scene)
-    return Diagnosis(replace(source, dead=stuck + hot), footprint, bands, dead, stuck, hot, each)
+    return Diagnosis(replace(source, dead=stuck + hot), outline, footprint, bands, dead, stuck, hot, each)
 
 
 def lines_of(shape: tuple[int, int], slope: float) -> tuple[Lines, ...]:
@@ -167,8 +181,7 @@ class Chain:
 
     def inside(self, window: Window) -> np.ndarray:
         """Pixels of a window in which what is missing can be asked for, bool (1 or B, h, w)."""
-        inside = self.diagnosis.footprint.holds(window)[None]
-        return inside if self.source.mask is None else inside | self.source.mask.hidden(window)
+        return self.diagnosis.inside(window)
 
 
 def fitted_chain(
@@ -193,7 +206,15 @@ def fitted_chain(
     good, seed = np.asarray(inputs.good, bool), getattr(params, "seed", 0)
     found = diagnosed(inputs.source, good, seed)
     source, stripes = found.source, None
-    if task in STRIPES:
+    notes = list[str]()
+    if task in FILLS and found.frame:
+        notes.append(
+            f"{found.frame} pixels at the edge are stuck at one value and were taken for a frame; "
+            "a mask of them (--mask) has them filled."
+        )
+    if task == "all" and not found.stripe_free:
+        notes.append("too few pixels have most of their bands to tell stripes; none were taken off.")
+    elif task in STRIPES:
         stripes = destriped(found.source, found.bands, found.stripe_free, seed)
         source = stripes.source
     defects = {"defects": dict(defects_of(found, stripes))}
@@ -221,7 +242,7 @@ def fitted_chain(
         noise=inner.noise,
         bad_reason=inner.bad_reason,
         filler=filler,
-        notes=inner.notes,
+        notes=[*notes, *inner.notes],
         estimates={**inner.report(), **defects},
     )
 
@@ -232,9 +253,7 @@ def has_holes(found: Diagnosis) -> bool:
     rows = max(1, CHUNK // (width * source.bands))
     for start in range(0, height, rows):
         window = Window(start, min(height, start + rows), 0, width)
-        inside = found.footprint.holds(window)
-        if source.mask is not None:
-            inside |= source.mask.hidden(window).all(0)
+        inside = found.inside(window).all(0)
         if (inside & ~usable(source.read(window)[found.bands])).any():
             return True
     return False

@@ -20,6 +20,12 @@ HOT = 5.0
 #: lines around one that tell whether the scene varies there
 AROUND = 11
 
+#: share of a band's lines from which they are no longer the exception
+MANY = 0.2
+
+#: median absolute deviation of normal noise of variance 1
+DEVIATION = 0.6745
+
 Read = Callable[[Window], np.ndarray]
 
 
@@ -56,9 +62,10 @@ def stuck_lines(read: Read, lines: Lines, bands: int) -> np.ndarray:
 
 
 def hot_lines(read: Read, lines: Lines, noise: np.ndarray, scene: np.ndarray) -> np.ndarray:
-    """Lines that are `HOT` times as noisy as most of their band.
+    """Lines that are `HOT` times as noisy as the lines around them, and as most of their band.
 
-    The noise of a line is what its differences along it hold outside of the scene's subspace.
+    The noise of a line is what its differences along it hold outside of the scene's subspace. Where many lines of a
+    band are so it is the scene that changes there, and none is named.
 
     Parameters
     ----------
@@ -82,4 +89,8 @@ def hot_lines(read: Read, lines: Lines, noise: np.ndarray, scene: np.ndarray) ->
         spreads.append(median(np.abs(rest), 1))
         counts.append(np.isfinite(rest).sum(1))
     spread = np.nan_to_num(median(np.stack(spreads), 0))
-    return (spread > HOT * median(spread, 1)[:, None]) & (np.sum(counts, 0) >= ENOUGH)
+    enough = np.sum(counts, 0) >= ENOUGH
+    usual = np.maximum(median(spread, 1), DEVIATION * noise)[:, None]
+    hot = (spread > HOT * np.maximum(median_filter(spread, (1, AROUND * lines.step)), usual)) & enough
+    few = hot.sum(1) <= MANY * enough.sum(1)
+    return hot & few[:, None]

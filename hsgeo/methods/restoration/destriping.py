@@ -99,7 +99,7 @@ def destriped(source: Mended, bands: np.ndarray, each: Sequence[StripeFree], see
         Too few pixels have enough of their bands.
     """
     if not each:
-        raise DataError("too few pixels have enough of their bands to tell stripes; fill them first (--task inpaint).")
+        raise DataError(f"stripes of {len(bands)} bands need more than {2 * len(bands)} pixels that have most of them.")
     noise = np.min([free.noise for free in each], 0)
     offsets = [np.zeros((source.bands, free.lines.count)) for free in each]
 
@@ -107,7 +107,7 @@ def destriped(source: Mended, bands: np.ndarray, each: Sequence[StripeFree], see
         return source.with_offsets(*((f.lines, offsets[i]) for i, f in enumerate(each) if i not in left_out))
 
     for i, free in enumerate(each):
-        offsets[i][bands] = line_offsets(bands_of(without(i), bands, True), free.lines, noise, free.scene)
+        offsets[i][bands] = line_offsets(bands_of(without(i), bands), free.lines, noise, free.scene)
     looked = list(range(len(each)))
     for _ in range(ROUNDS):
         clean = without()

@@ -103,6 +103,48 @@ def test_stuck_and_hot_lines_are_found_in_their_bands_alone(z) -> None:
     assert not any(clean.values())
 
 
+def test_land_beside_water_is_not_hot(z) -> None:
+    """Most of some bands is still, and much of them is noisier than the rest."""
+    y = noisy(z)
+    rng = np.random.default_rng(5)
+    still = y.copy()
+    still[14:, :, :50] = 0.02 + 1e-4 * rng.standard_normal(still[14:, :, :50].shape)
+    loud = y.copy()
+    loud[:, :, 55:] += 9 * SIGMA * rng.standard_normal(loud[:, :, 55:].shape)
+    for image in (still, loud):
+        found = chain(image, "inpaint").estimates["defects"]
+        assert not found["hot_columns"] and not found["hot_rows"]
+        np.testing.assert_array_equal(applied(chain(image, "inpaint"), image), image)
+
+
+def test_a_mask_makes_no_stripes(z) -> None:
+    y = noisy(z)
+    mask = np.zeros(SHAPE)
+    mask[50:62, 5:17] = 1
+    model = chain(y, "destripe", mask)
+    assert not any(offsets.any() for _, offsets in model.source.offsets)
+
+
+def test_what_was_not_seen_is_not_made_up(z) -> None:
+    """Neither outside of the outline nor in a frame, unless a mask says so; a mask of the outside says nothing."""
+    from tests.scene.test_footprint import turned
+
+    seen = turned(0.22, SHAPE, 60, 78)
+    y = np.where(seen, z, np.nan).astype(np.float32)
+    y[:, 45:50, 40:46] = np.nan
+    x = applied(chain(y, "inpaint", ~seen), y)
+    np.testing.assert_array_equal(np.isfinite(x[0]), seen)
+    framed = z.astype(np.float32)
+    framed[:, :, :1] = 0
+    model = chain(framed, "inpaint")
+    assert any("frame" in note for note in model.notes)
+    np.testing.assert_array_equal(applied(model, framed), framed)
+    mask = np.zeros(SHAPE)
+    mask[:, :1] = 1
+    x = applied(chain(framed, "inpaint", mask), framed)
+    assert (x[:, :, :1] != 0).all() and (x[:, :, 1:] == framed[:, :, 1:]).all()
+
+
 def test_what_is_denoised_is_what_was_measured(z) -> None:
     """Lines that are no measurement stay as they are, and no other sample is spoilt by them."""
     y = noisy(z)
