@@ -217,21 +217,21 @@ def cubic(t: np.ndarray) -> np.ndarray:
     return np.where(t < 1, near, np.where(t < 2, far, 0.0))
 
 
-def read_window(scene: xr.DataArray, window: Window) -> np.ndarray:
-    """Values of a window (B, h, w) as float32, read now; NaN where the window lies outside the scene."""
+def read_window(scene: xr.DataArray, window: Window, dtype: type = np.float32) -> np.ndarray:
+    """Values of a window (B, h, w), read now; NaN where the window lies outside the scene."""
     height, width = scene.sizes["y"], scene.sizes["x"]
     part = window.clip(height, width)
     if 0 in part.shape:
-        return np.full((scene.sizes["band"], *window.shape), np.nan, np.float32)
+        return np.full((scene.sizes["band"], *window.shape), np.nan, dtype)
     rows, cols = part.slices
     chosen = scene.isel(y=rows, x=cols)
     if chosen.chunks is not None:
         # inside a distributed worker the default scheduler would wait for the worker itself
         chosen = chosen.compute(scheduler="synchronous")
-    values = np.asarray(chosen.values, dtype=np.float32)
+    values = np.asarray(chosen.values, dtype=dtype)
     if part == window:
         return values
-    out = np.full((scene.sizes["band"], *window.shape), np.nan, np.float32)
+    out = np.full((scene.sizes["band"], *window.shape), np.nan, dtype)
     rows, cols = part.within(window).slices
     out[:, rows, cols] = values
     return out

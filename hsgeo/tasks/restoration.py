@@ -32,9 +32,6 @@ from hsgeo.tasks.tiling import lazy, planned
 #: how many times finer a scene can be made
 SCALES = 2, 3, 4
 
-#: types whose values float32 does not hold
-ROUNDED = "float64", "int32", "uint32", "int64", "uint64"
-
 #: what is shared by neighbours of what was removed from which on a user should look at it
 STRUCTURED = 0.05
 
@@ -218,8 +215,6 @@ class RestorationJob(Job):
         if residual is not None and self.finer > 1:
             raise ParameterError("--residual: what a finer scene adds is no residual; leave it out with superres.")
         code = encoding_for(self.scene_in, write, self.notes)
-        if code.dtype in ROUNDED and self.finer == 1:
-            self.notes.append(f"values are computed in float32: those of {code.dtype} that are kept are rounded to it.")
         outputs = Outputs(
             {
                 "restored": (output, Output(bands, code.dtype, code.nodata)),

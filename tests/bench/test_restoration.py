@@ -90,4 +90,4 @@ def test_the_case_of_a_finer_grid_is_its_protocol_s() -> None:
     up = zoom(y, (1, 2, 2), order=3, mode="reflect", grid_mode=True)
     mse = ((up - even) ** 2).mean((1, 2))
     assert rows[1]["psnr"] == pytest.approx(10 * np.log10(even.max() ** 2 / mse).mean(), abs=0.02)
-    assert rows[0]["psnr"] > rows[1]["psnr"] + 1 and rows[0]["noise_error"] < 0.2
+    assert rows[0]["psnr"] > rows[1]["psnr"] + 1

@@ -297,3 +297,28 @@ def test_quality_is_told_without_changing_anything(inside, capfd) -> None:
 def test_options_of_one_method_are_not_for_the_other(inside, capfd) -> None:
     refused(["restore", "y.tif", "-o", "n.tif", "--steps", "3"], capfd, "--steps", "dds2m")
     refused(["restore", "y.tif", "-o", "n.tif", "--method", "dds2m", "--steps", "9999"], capfd, "1000 at most")
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "uint16", "int32", "float32", "float64"])
+def test_what_was_measured_stays_to_the_last_bit(dtype, tmp_path, monkeypatch, capfd) -> None:
+    """Also of values that float32 does not hold."""
+    monkeypatch.chdir(tmp_path)
+    z = truth((40, 44), 8)
+    size = {"uint8": 200, "int32": 4e8}.get(dtype, 1e4)
+    stored = (z / z.max() * size + (np.pi * 1e-9 if dtype == "float64" else 0)).astype(dtype)
+    missing = np.random.default_rng(0).random(z.shape) < 0.1
+    stored[missing] = 0
+    profile = {
+        "driver": "GTiff",
+        "crs": "EPSG:32633",
+        "transform": rasterio.Affine(30, 0, 5e5, 0, -30, 5e6),
+        "nodata": 0,
+    }
+    with rasterio.open("x.tif", "w", count=8, height=40, width=44, dtype=dtype, **profile) as target:
+        target.write(stored)
+    succeed(["restore", "x.tif", "-o", "y.tif", "--task", "inpaint", "--tile", "16", "-q"], capfd)
+    with rasterio.open("y.tif") as source:
+        found = source.read()
+    assert found.dtype == dtype
+    np.testing.assert_array_equal(found[~missing], stored[~missing])
+    assert (found[missing] != 0).mean() > 0.99

@@ -13,6 +13,7 @@ import numpy as np
 
 from hsgeo.methods.restoration.base import RestoredTile
 from hsgeo.scene.encode import Encoding, encode
+from hsgeo.scene.resample import read_window
 from hsgeo.scene.window import Window
 
 
@@ -53,7 +54,9 @@ class RestorationWork:
             removed = before[(slice(None), *block.core.within(block.outer).slices)] - result.values
         judged = removed if result.noise is None else result.noise
         code = self.encoding
-        stored, saturated = encode(result.values, code.dtype, code.scale, code.offset, code.nodata)
+        stored, saturated = encode(
+            self._exact(result.values, before, block), code.dtype, code.scale, code.offset, code.nodata
+        )
         arrays: dict[str, Any] = {"restored": stored}
         if "residual" in self.outputs:
             arrays["residual"] = removed
@@ -64,6 +67,14 @@ class RestorationWork:
             "values": int(np.isfinite(result.values).sum()),
         }
         return arrays
+
+    def _exact(self, values: np.ndarray, before: np.ndarray, block: Any) -> np.ndarray:
+        """The result with what it left alone as the scene has it, where that is more than float32 holds."""
+        scene = self.source.scene
+        if self.scale > 1 or scene.dtype.itemsize <= values.dtype.itemsize:
+            return values
+        same = values == before[(slice(None), *block.core.within(block.outer).slices)]
+        return np.where(same, read_window(scene, block.core, np.float64), values)
 
 
 def structure(removed: np.ndarray) -> dict[str, float]:
