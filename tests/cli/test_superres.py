@@ -101,7 +101,7 @@ def test_a_plan_writes_nothing(inside, capfd) -> None:
         (["--task", "superres", "--scale", "5"], ("2, 3 or 4 times finer",)),
         (["--task", "superres", "--scale", "1"], ("2, 3 or 4 times finer",)),
         (["--task", "superres", "--residual", "r.tif"], ("--residual", "finer")),
-        (["--task", "superres", "--bands", "1-1"], ("1 of 1 bands", "three are needed")),
+        (["--task", "superres", "--bands", "1-1"], ("a scene of 1 band", "three are needed")),
         (["--task", "superres", "--set", "fwhm=0"], ("fwhm=0", "more than 0")),
         (["--task", "superres", "--set", "fwhm=wide"], ("fwhm='wide'",)),
         (["--task", "superres", "--method", "subspase"], ("Did you mean 'subspace'",)),
