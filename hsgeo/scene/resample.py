@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -217,7 +218,7 @@ def cubic(t: np.ndarray) -> np.ndarray:
     return np.where(t < 1, near, np.where(t < 2, far, 0.0))
 
 
-def read_window(scene: xr.DataArray, window: Window, dtype: type = np.float32) -> np.ndarray:
+def read_window(scene: xr.DataArray, window: Window, dtype: Any = np.float32) -> np.ndarray:
     """Values of a window (B, h, w), read now; NaN where the window lies outside the scene."""
     height, width = scene.sizes["y"], scene.sizes["x"]
     part = window.clip(height, width)

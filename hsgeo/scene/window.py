@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 
@@ -52,3 +53,11 @@ class Window:
     def within(self, outer: Window) -> Window:
         """The same pixels counted from the first pixel of `outer`."""
         return self.shift(-outer.y0, -outer.x0)
+
+    def blocks(self, size: int) -> Iterator[Window]:
+        """The windows of `size` pixels a side, from multiples of it on, that this one meets."""
+        if 0 in self.shape:
+            return
+        for y in range(self.y0 // size * size, self.y1, size):
+            for x in range(self.x0 // size * size, self.x1, size):
+                yield Window(y, y + size, x, x + size)

@@ -94,6 +94,7 @@ def describe_quality(path: str | os.PathLike[str], sensor: str | None = None) ->
     from hsgeo.methods.restoration.mended import Mended
     from hsgeo.methods.restoration.survey import learned_from, surveyed
     from hsgeo.tasks.inputs import naming
+    from hsgeo.tasks.report import by_number
 
     scene = open_scene(path, sensor=sensor, chunks=None)
     numbers = [str(n) for n in scene["band"].values.tolist()]
@@ -107,10 +108,7 @@ def describe_quality(path: str | os.PathLike[str], sensor: str | None = None) ->
         "noise_std": dict(zip(kept, space.noise.tolist(), strict=True)),
         "snr": dict(zip(kept, (statistics.mean / space.noise).tolist(), strict=True)),
         "dead_bands": {numbers[i]: why for i, why in found.dead.items()},
-        **{
-            name: {numbers[int(b)]: lines for b, lines in each.items()} if isinstance(each, dict) else each
-            for name, each in defects_of(found, stripes)
-        },
+        **by_number(dict(defects_of(found, stripes)), numbers),
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -111,3 +111,11 @@ def clipping_notes(stats: Sequence[dict[str, Any]], values: int, dtype: str) -> 
     if share <= 0.01:
         return []
     return [f"{share:.0%} of the values do not fit {dtype} at the HSI's scale and were clipped; give --dtype float32."]
+
+
+def by_number(defects: Mapping[str, Any], numbers: Any) -> dict[str, Any]:
+    """Defects of bands by their place in a scene, by the `numbers` that these have in the file."""
+    return {
+        name: {str(numbers[int(band)]): lines for band, lines in found.items()} if isinstance(found, dict) else found
+        for name, found in defects.items()
+    }

@@ -26,7 +26,7 @@ from hsgeo.tasks.inputs import Scene, mask_of, open_input, path_of
 from hsgeo.tasks.job import Job
 from hsgeo.tasks.options import RunOptions, WriteOptions, check_format, refuse_inputs
 from hsgeo.tasks.outputs import Outputs, computed, encoding_for
-from hsgeo.tasks.report import clipping_notes, describe_box
+from hsgeo.tasks.report import by_number, clipping_notes, describe_box
 from hsgeo.tasks.tiling import lazy, planned
 
 #: how many times finer a scene can be made
@@ -254,7 +254,8 @@ class RestorationJob(Job):
             },
             "task": self.arguments["task"],
             "method": self.arguments["method"],
-            **self._by_number(estimates),
+            **estimates,
+            "defects": by_number(estimates.get("defects", {}), numbers),
             "noise_std": dict(zip(map(str, numbers[model.bands]), model.noise.tolist(), strict=True)),
             "removed" if self.finer == 1 else "misfit": removed,
             **{name: sum(s.get(name, 0) for s in done.stats) for name in ("missing", "filled", "saturated")},
@@ -268,15 +269,6 @@ class RestorationJob(Job):
                 *clipped,
             ],
         }
-
-    def _by_number(self, estimates: Mapping[str, Any]) -> dict[str, Any]:
-        """Estimates whose defects name bands as the file numbers them, and say only what was found."""
-        numbers = self.scene_in["band"].values
-        defects = {
-            name: {str(numbers[int(b)]): lines for b, lines in found.items()} if isinstance(found, dict) else found
-            for name, found in estimates.get("defects", {}).items()
-        }
-        return {**estimates, "defects": defects}
 
     def _refuse_inputs(self, targets: Sequence[Path]) -> None:
         refuse_inputs(targets, (*self.inputs, self.scene_in.attrs.get("source"), self.arguments["mask"]))

@@ -90,7 +90,9 @@ def diagnosed(source: Mended, good: np.ndarray, seed: int = 0) -> Diagnosis:
     directions = lines_of(source.shape, outline.slope())
     stuck = tuple((lines, stuck_lines(source.read, lines, source.bands)) for lines in directions)
     source = replace(source, dead=stuck)
-    footprint = Footprint.of(replace(source, mask=None).read, source.shape, source.bands)
+    footprint = outline
+    if any(found.any() for _, found in stuck):
+        footprint = Footprint.of(replace(source, mask=None).read, source.shape, source.bands)
     samples = learned_from(source, seed)
     dead = dead_bands(samples)
     bands = model_bands(good, dead)
@@ -162,7 +164,7 @@ class Chain:
         if self.task in CHANGES:
             wanted |= known
         if self.task in FILLS:
-            wanted |= ~known & self.inside(core)
+            wanted |= ~known & self.diagnosis.inside(core)
         out = np.where(wanted & np.isfinite(inner.values), inner.values, before)
         lacking = (wanted & ~known)[self.bands]
         more = {"missing": int(lacking.sum()), "filled": int((lacking & np.isfinite(inner.values[self.bands])).sum())}
@@ -173,15 +175,11 @@ class Chain:
         looked = core.grow(0 if self.inner is None else self.inner.halo).clip(*filler.scene)
         out = mended.copy()
         part = out[(slice(None), *looked.within(outer).slices)]
-        holes = self.inside(looked).all(0) & ~usable(part[filler.bands])
+        holes = self.diagnosis.inside(looked).all(0) & ~usable(part[filler.bands])
         if holes.any():
             found = filler.filled(mended[filler.bands], outer, looked)
             part[filler.bands] = np.where(holes, found, part[filler.bands])
         return out
-
-    def inside(self, window: Window) -> np.ndarray:
-        """Pixels of a window in which what is missing can be asked for, bool (1 or B, h, w)."""
-        return self.diagnosis.inside(window)
 
 
 def fitted_chain(
@@ -205,8 +203,7 @@ def fitted_chain(
     """
     good, seed = np.asarray(inputs.good, bool), getattr(params, "seed", 0)
     found = diagnosed(inputs.source, good, seed)
-    source, stripes = found.source, None
-    notes = list[str]()
+    source, stripes, notes = found.source, None, list[str]()
     if task in FILLS and found.frame:
         notes.append(
             f"{found.frame} pixels at the edge are stuck at one value and were taken for a frame; "
@@ -217,33 +214,27 @@ def fitted_chain(
     elif task in STRIPES:
         stripes = destriped(found.source, found.bands, found.stripe_free, seed)
         source = stripes.source
-    defects = {"defects": dict(defects_of(found, stripes))}
-    if task == "destripe":
-        assert stripes is not None
-        return Chain(
-            task=task,
-            diagnosis=found,
-            source=source,
-            inner=None,
-            bands=found.bands,
-            noise=stripes.noise,
-            bad_reason=inputs.reasons(found.dead),
-            estimates=defects,
-        )
-    inputs = replace(inputs, source=source, task=task)
-    inner = method.fit(inputs, params, progress)
-    filler = fitted_inpainter(inputs, seed) if task == "all" and has_holes(found) else None
+    estimates: dict[str, Any] = {"defects": dict(defects_of(found, stripes))}
+    inner, filler = None, None
+    if task != "destripe":
+        inputs = replace(inputs, source=source, task=task)
+        inner = method.fit(inputs, params, progress)
+        filler = fitted_inpainter(inputs, seed) if task == "all" and has_holes(found) else None
+        notes += inner.notes
+        estimates = {**inner.report(), **estimates}
+    known = inner or stripes
+    assert known is not None  # a task takes stripes off or has a method
     return Chain(
         task=task,
         diagnosis=found,
         source=source,
         inner=inner,
-        bands=inner.bands,
-        noise=inner.noise,
-        bad_reason=inner.bad_reason,
+        bands=found.bands if inner is None else inner.bands,
+        noise=known.noise,
+        bad_reason=inputs.reasons(found.dead) if inner is None else inner.bad_reason,
         filler=filler,
-        notes=[*notes, *inner.notes],
-        estimates={**inner.report(), **defects},
+        notes=notes,
+        estimates=estimates,
     )
 
 

@@ -41,30 +41,42 @@ AT_ONCE = 1 << 14
 
 
 @dataclass(frozen=True)
-class Round:
-    """What a round knows of the whole scene; values are in units of the bands, about their mean.
+class Space:
+    """A subspace of a scene's spectra; values are in units of the bands, about their mean.
 
     Attributes
     ----------
     mean : array (B,)
-        Of the estimate.
     basis : array (B, p)
         Orthonormal.
-    level : float
-        Standard deviation of the noise that the filter takes off.
     variance : array (p,)
-        Of the coefficients about the filtered ones.
+        Of the coefficients about their prior mean.
     error : float
         Variance of what the samples differ from the subspace.
-    step : float
-        Share of the way from the last estimate to the solve's.
     """
 
     mean: np.ndarray
     basis: np.ndarray
-    level: float
     variance: np.ndarray
     error: float
+
+
+@dataclass(frozen=True)
+class Round:
+    """What a round knows of the whole scene.
+
+    Attributes
+    ----------
+    space : Space
+        Of the estimate; its prior mean is what the filter leaves.
+    level : float
+        Standard deviation of the noise that the filter takes off.
+    step : float
+        Share of the way from the last estimate to the solve's.
+    """
+
+    space: Space
+    level: float
     step: float
 
 
@@ -76,14 +88,14 @@ class Completion:
     ----------
     centre, scale : arrays (B,)
         Mean of the bands, and their unit: midway between the deviation of each and that of all.
-    start : Round
+    start : Space
         Tells of samples that lie far from any of their band.
     rounds : sequence of Round
     """
 
     centre: np.ndarray
     scale: np.ndarray
-    start: Round
+    start: Space
     rounds: Sequence[Round]
 
     def __call__(self, values: np.ndarray) -> np.ndarray:
@@ -92,8 +104,8 @@ class Completion:
         known = np.isfinite(data)
         estimate, solved = started(data, self.start), data
         for one in self.rounds:
-            filtered = _filtered(_coefficients(estimate, one.mean, one.basis), one.level)
-            solved = _solved(data, known, filtered, one)
+            filtered = _filtered(_coefficients(estimate, one.space.mean, one.space.basis), one.level)
+            solved = _solved(data, known, filtered, one.space)
             estimate = _moved(estimate, solved, data, known, one.step)
         return self.spectra(solved)
 
@@ -127,22 +139,21 @@ def learned(samples: Sequence[np.ndarray]) -> tuple[Completion, list[np.ndarray]
             np.square(d - mean[:, None, None] - np.tensordot(basis, f, 1), where=k, out=np.zeros_like(d)).sum()
             for d, f, k in zip(data, found, known, strict=True)
         ]
-        one = Round(
+        space = Space(
             mean=mean,
             basis=basis,
-            level=float(level),
             variance=np.maximum(variance / pixels, 1e-9),
             error=max(float(sum(missed)) / sum(int(k.sum()) for k in known), 1e-7),
-            step=LONGER if PLAIN <= turn < ROUNDS - 1 else 1.0,
         )
-        solved = [_solved(d, k, g, one) for d, k, g in zip(data, known, filtered, strict=True)]
+        one = Round(space, float(level), LONGER if PLAIN <= turn < ROUNDS - 1 else 1.0)
+        solved = [_solved(d, k, g, space) for d, k, g in zip(data, known, filtered, strict=True)]
         estimates = [_moved(*each, one.step) for each in zip(estimates, solved, data, known, strict=True)]
         rounds.append(one)
     done = Completion(centre, scale, start, rounds)
     return done, [done.spectra(s) for s in solved]
 
 
-def started(data: np.ndarray, start: Round) -> np.ndarray:
+def started(data: np.ndarray, start: Space) -> np.ndarray:
     """Missing samples (B, h, w) bridged band by band; what is far from any is told by the pixel's other bands."""
     out = np.stack([bridge(band[None], np.full(1, np.nan))[0] for band in data]).astype(np.float32)
     if np.isnan(out).any():
@@ -151,7 +162,7 @@ def started(data: np.ndarray, start: Round) -> np.ndarray:
     return out.astype(np.float32, copy=False)
 
 
-def _first(images: Sequence[np.ndarray], known: Sequence[np.ndarray]) -> Round:
+def _first(images: Sequence[np.ndarray], known: Sequence[np.ndarray]) -> Space:
     """The scene's principal spectra by pixels that have all bands, or by pairs of bands where such pixels are few."""
     bands = len(images[0])
     flat = np.concatenate([np.where(k, i, 0).reshape(bands, -1) for i, k in zip(images, known, strict=True)], 1)
@@ -163,13 +174,11 @@ def _first(images: Sequence[np.ndarray], known: Sequence[np.ndarray]) -> Round:
     outer = np.where(have, flat - mean[:, None].astype(np.float32), 0)
     values, vectors = np.linalg.eigh((outer @ outer.T).astype(np.float64) / np.maximum(count, 1))
     p = max(1, min(LEAST, bands // 2))
-    return Round(
+    return Space(
         mean=mean.astype(np.float32),
         basis=vectors[:, ::-1][:, :p].astype(np.float32),
-        level=0.0,
         variance=np.maximum(values[::-1][:p], 1e-9),
         error=max(float(np.abs(values[:-p]).mean()), 1e-7),
-        step=1.0,
     )
 
 
@@ -192,21 +201,23 @@ def _filtered(coefficients: np.ndarray, level: float) -> np.ndarray:
     return passed([field], whole, whole, whole.shape, GROUPS, lambda g: low_rank(g[0])).numpy() * np.float32(level)
 
 
-def _solved(data: np.ndarray, known: np.ndarray, prior: np.ndarray, one: Round) -> np.ndarray:
+def _solved(data: np.ndarray, known: np.ndarray, prior: np.ndarray, space: Space) -> np.ndarray:
     """The posterior mean (B, h, w) of each pixel, of a prior mean (p, h, w) and the samples that it has."""
-    bands, p = one.basis.shape
-    pairs = torch.as_tensor((one.basis[:, :, None] * one.basis[:, None]).reshape(bands, -1) / np.float32(one.error))
-    inverse = torch.as_tensor((1 / one.variance).astype(np.float32))
-    rest = np.where(known, data - one.mean[:, None, None], 0).reshape(bands, -1).astype(np.float32)
-    right = torch.as_tensor((one.basis / np.float32(one.error)).T @ rest) + inverse[:, None] * torch.as_tensor(
+    bands, p = space.basis.shape
+    pairs = torch.as_tensor(
+        (space.basis[:, :, None] * space.basis[:, None]).reshape(bands, -1) / np.float32(space.error)
+    )
+    inverse = torch.as_tensor((1 / space.variance).astype(np.float32))
+    rest = np.where(known, data - space.mean[:, None, None], 0).reshape(bands, -1).astype(np.float32)
+    right = torch.as_tensor((space.basis / np.float32(space.error)).T @ rest) + inverse[:, None] * torch.as_tensor(
         prior.reshape(p, -1)
     )
     have = torch.as_tensor(known.reshape(bands, -1))
     out = torch.empty_like(right)
     for part in torch.arange(right.shape[1]).split(AT_ONCE):
         left = (have[:, part].T.float() @ pairs).view(-1, p, p) + torch.diag(inverse)
-        out[:, part] = torch.linalg.solve(left, right[:, part].T)[..., :].T
-    return (one.basis @ out.numpy()).reshape(data.shape) + one.mean[:, None, None]
+        out[:, part] = torch.linalg.solve(left, right[:, part].T).T
+    return (space.basis @ out.numpy()).reshape(data.shape) + space.mean[:, None, None]
 
 
 def _moved(estimate: np.ndarray, solved: np.ndarray, data: np.ndarray, known: np.ndarray, step: float) -> np.ndarray:

@@ -81,19 +81,15 @@ class Dds2mRestorer:
         wanted = core.clip(*self.space.scene)
         total = np.zeros((len(self.bands), *wanted.shape), np.float64)
         weights = np.zeros(wanted.shape)
-        low, high = (wanted.y0 - MARGIN, wanted.x0 - MARGIN), (wanted.y1 + MARGIN, wanted.x1 + MARGIN)
-        for y in range(max(0, low[0] // BLOCK * BLOCK), min(high[0], self.space.scene[0]), BLOCK):
-            for x in range(max(0, low[1] // BLOCK * BLOCK), min(high[1], self.space.scene[1]), BLOCK):
-                window = Window(y, y + BLOCK, x, x + BLOCK).grow(MARGIN).clip(*self.space.scene)
-                inside = window.clip_to(wanted)
-                if 0 in inside.shape:
-                    continue
-                seen = values[self.bands][(slice(None), *window.within(outer).slices)]
-                found = self.window(seen, device)
-                weight = np.outer(*(_ramp(a, n) for a, n in zip((y, x), self.space.scene, strict=True)))
-                here, there = inside.within(window).slices, inside.within(wanted).slices
-                total[(slice(None), *there)] += (found * weight)[(slice(None), *here)]
-                weights[there] += weight[here]
+        for block in wanted.grow(MARGIN).clip(*self.space.scene).blocks(BLOCK):
+            window = block.grow(MARGIN).clip(*self.space.scene)
+            found = self.window(values[self.bands][(slice(None), *window.within(outer).slices)], device)
+            starts = zip((block.y0, block.x0), self.space.scene, strict=True)
+            weight = np.outer(*(_ramp(start, size) for start, size in starts))
+            inside = window.clip_to(wanted)
+            here, there = inside.within(window).slices, inside.within(wanted).slices
+            total[(slice(None), *there)] += (found * weight)[(slice(None), *here)]
+            weights[there] += weight[here]
         part = out[(slice(None), *wanted.within(core).slices)]
         part[self.bands] = total / weights
         return RestoredTile(out)

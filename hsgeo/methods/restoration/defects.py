@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 from scipy.ndimage import median_filter
 
-from hsgeo.methods.restoration.stripes import ENOUGH, median
+from hsgeo.methods.restoration.stripes import ENOUGH, Read, median
 from hsgeo.observation.lines import Lines
 from hsgeo.scene.window import Window
 
@@ -25,8 +23,6 @@ MANY = 0.2
 
 #: median absolute deviation of normal noise of variance 1
 DEVIATION = 0.6745
-
-Read = Callable[[Window], np.ndarray]
 
 
 def stuck_lines(read: Read, lines: Lines, bands: int) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -104,7 +104,8 @@ def destriped(source: Mended, bands: np.ndarray, each: Sequence[StripeFree], see
     offsets = [np.zeros((source.bands, free.lines.count)) for free in each]
 
     def without(*left_out: int) -> Mended:
-        return source.with_offsets(*((f.lines, offsets[i]) for i, f in enumerate(each) if i not in left_out))
+        kept = tuple((f.lines, offsets[i]) for i, f in enumerate(each) if i not in left_out)
+        return replace(source, offsets=kept)
 
     for i, free in enumerate(each):
         offsets[i][bands] = line_offsets(bands_of(without(i), bands), free.lines, noise, free.scene)

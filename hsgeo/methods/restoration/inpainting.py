@@ -77,14 +77,12 @@ class Inpainter:
         if self.whole is not None:
             return self.whole[(slice(None), *wanted.slices)]
         out = np.empty((len(values), *wanted.shape), np.float32)
-        for y in range(wanted.y0 // BLOCK * BLOCK, wanted.y1, BLOCK):
-            for x in range(wanted.x0 // BLOCK * BLOCK, wanted.x1, BLOCK):
-                block = Window(y, y + BLOCK, x, x + BLOCK)
-                around = block.grow(CONTEXT).clip(*self.scene)
-                seen = values[(slice(None), *around.within(have).slices)]
-                inside = block.clip_to(wanted)
-                done = self.completion(seen) if np.isnan(seen).any() else seen
-                out[(slice(None), *inside.within(wanted).slices)] = done[(slice(None), *inside.within(around).slices)]
+        for block in wanted.blocks(BLOCK):
+            around = block.grow(CONTEXT).clip(*self.scene)
+            seen = values[(slice(None), *around.within(have).slices)]
+            inside = block.clip_to(wanted)
+            done = self.completion(seen) if np.isnan(seen).any() else seen
+            out[(slice(None), *inside.within(wanted).slices)] = done[(slice(None), *inside.within(around).slices)]
         return out
 
 
@@ -110,7 +108,7 @@ def fitted_inpainter(inputs: RestorationInputs, seed: int = 0) -> Inpainter:
     bands = model_bands(np.asarray(inputs.good, bool), dead)
     completion, done = learned([s[bands] for s in samples])
     alone = len(samples) == 1 and samples[0].shape[1:] == source.shape
-    last = completion.rounds[-1]
+    last = completion.rounds[-1].space
     return Inpainter(
         scene=source.shape,
         bands=bands,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -28,7 +28,7 @@ class Mended(SceneSource):
 
     mask: Mask | None = None
     dead: tuple[tuple[Lines, np.ndarray], ...] = ()
-    offsets: tuple[tuple[Lines, np.ndarray], ...] = field(default=())
+    offsets: tuple[tuple[Lines, np.ndarray], ...] = ()
 
     def read(self, window: Window) -> np.ndarray:
         """All bands (B, h, w) of a window, float32; NaN where there is no measurement."""
@@ -46,10 +46,6 @@ class Mended(SceneSource):
         if self.mask is not None:
             out[np.broadcast_to(self.mask.hidden(window), out.shape)] = np.nan
         return out
-
-    def with_offsets(self, *offsets: tuple[Lines, np.ndarray]) -> Mended:
-        """The same with these stripes alone."""
-        return replace(self, offsets=offsets)
 
 
 def _lines(lines: Lines, window: Window) -> np.ndarray:

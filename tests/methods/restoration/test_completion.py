@@ -9,7 +9,7 @@ from hsgeo.bench.protocols import on_grid
 from hsgeo.methods.fusion.missing import bridge
 from hsgeo.methods.restoration import completion, inpainting
 from hsgeo.methods.restoration.base import RestorationInputs
-from hsgeo.methods.restoration.completion import Round, learned
+from hsgeo.methods.restoration.completion import Space, learned
 from hsgeo.methods.restoration.inpainting import Inpainter, fitted_inpainter
 from hsgeo.scene.source import SceneSource
 from hsgeo.scene.window import Window
@@ -61,10 +61,10 @@ def test_one_solve_is_the_posterior_mean() -> None:
     rng = np.random.default_rng(1)
     bands, p, shape = 7, 3, (4, 5)
     basis = np.linalg.qr(rng.standard_normal((bands, p)))[0]
-    one = Round(rng.standard_normal(bands), basis, 1.0, rng.uniform(0.5, 2, p), 0.3, 1.0)
+    one = Space(rng.standard_normal(bands), basis, rng.uniform(0.5, 2, p), 0.3)
     data, known = rng.standard_normal((bands, *shape)).astype(np.float32), rng.random((bands, *shape)) < 0.5
     prior = rng.standard_normal((p, *shape)).astype(np.float32)
-    one32 = Round(one.mean.astype(np.float32), basis.astype(np.float32), 1.0, one.variance, 0.3, 1.0)
+    one32 = Space(one.mean.astype(np.float32), basis.astype(np.float32), one.variance, 0.3)
     found = completion._solved(np.where(known, data, np.nan), known, prior, one32)
     for y in range(shape[0]):
         for x in range(shape[1]):

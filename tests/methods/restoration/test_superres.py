@@ -185,5 +185,5 @@ def test_the_psf_is_that_given_or_the_sensor_s_or_a_pixel_wide() -> None:
 
 def test_what_cannot_be_done_is_said() -> None:
     y = observed(truth((48, 40)), 2)
-    with pytest.raises(BandError, match="a scene of 1 band .* three are needed"):
+    with pytest.raises(BandError, match=r"a scene of 1 band .* three are needed"):
         fitted(y[:1], 2)
