@@ -59,8 +59,8 @@ def test_stripes_are_taken_off_and_nothing_else_is_touched(z, along: str) -> Non
     x = applied(chain(y, "destripe"), y)
     found = y - x
     put = offsets[:, Lines(SHAPE, along).of_window(0, SHAPE[0], 0, SHAPE[1])]
-    assert rmse(found, put) < 0.15 * rmse(put, 0)
-    assert rmse(found[put == 0], 0) < 0.03 * SIGMA  # a tenth of what noise does to a median, sqrt(pi / 2 / 80)
+    assert rmse(found, put) < 0.1 * rmse(put, 0)
+    assert rmse(found[put == 0], 0) < 0.014 * SIGMA  # a tenth of what noise does to a median, sqrt(pi / 2 / 80)
 
 
 def test_stripes_along_the_track_of_a_turned_scene(z) -> None:
@@ -74,7 +74,7 @@ def test_stripes_along_the_track_of_a_turned_scene(z) -> None:
     put = offsets[:, Lines(SHAPE, "columns", 0.22).of_window(0, SHAPE[0], 0, SHAPE[1])]
     found = y - applied(model, y)
     put[:, ~seen] = np.nan
-    assert rmse(found, put) < 0.6 * rmse(put, 0)
+    assert rmse(found, put) < 0.5 * rmse(put, 0)
 
 
 def test_a_scene_without_stripes_keeps_its_roads(z) -> None:
@@ -163,7 +163,7 @@ def test_all_takes_off_stripes_noise_and_gaps_together(z) -> None:
     y[:, :, 11][2:9] = 0
     model = chain(y, "all")
     x = applied(model, y)
-    assert rmse(x, z) < 0.6 * rmse(applied(chain(y, "denoise"), y), z)
+    assert rmse(x, z) < 0.35 * rmse(applied(chain(y, "denoise"), y), z)
     assert rmse(x[2:9, :, 11], z[2:9, :, 11]) < SIGMA / 2
     core = Window(30, 61, 17, 50)
     np.testing.assert_allclose(applied(model, y, core), x[(slice(None), *core.slices)], atol=2e-6)
