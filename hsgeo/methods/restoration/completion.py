@@ -3,8 +3,9 @@
 A round knows an estimate of the whole image. Its coefficients in the estimate's own principal spectra are filtered by
 groups of similar patches, as if their error were white noise of a level that falls from round to round; that is each
 pixel's prior mean, and what the filter changed, on the mean over the image, is the prior's variance. A Bayesian solve
-with the samples that the pixel really has gives the next estimate. Spectra and variances of all rounds are fixed on
-windows of the scene (`learned`), so that filling is a local operator.
+with the samples that the pixel really has gives the next estimate. In the last rounds what the coefficients show in
+a band that is lost in places is told by the samples that it has. Spectra and variances of all rounds are fixed on windows of the
+scene (`learned`), so that filling is a local operator.
 """
 
 from __future__ import annotations
@@ -33,6 +34,10 @@ LEAST, MOST, GROWING = 6, 25, 0.6
 #: last ones are not
 LONGER, PLAIN = 1.9, 2
 
+#: last rounds in which the share of each principal spectrum in bands that are lost in places is fitted to their samples.
+#: With half of a band lost, a quarter of it is off by more than 7 % of its deviation with none, 2.4 with one, 0.5 with two
+REFITTED = 2
+
 #: pixels with all bands that tell how bands go together, times the number of bands
 ENOUGH = 4
 
@@ -60,6 +65,11 @@ class Space:
     variance: np.ndarray
     error: float
 
+    @property
+    def shown(self) -> np.ndarray:
+        """Mean and basis (B, 1 + p)."""
+        return np.column_stack([self.mean, self.basis])
+
 
 @dataclass(frozen=True)
 class Round:
@@ -73,11 +83,14 @@ class Round:
         Standard deviation of the noise that the filter takes off.
     step : float
         Share of the way from the last estimate to the solve's.
+    shown : array (B, 1 + p)
+        What a pixel's coefficients show: the mean, then the share of each principal spectrum.
     """
 
     space: Space
     level: float
     step: float
+    shown: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -105,7 +118,7 @@ class Completion:
         estimate, solved = started(data, self.start), data
         for one in self.rounds:
             filtered = _filtered(_coefficients(estimate, one.space.mean, one.space.basis), one.level)
-            solved = _solved(data, known, filtered, one.space)
+            solved = _shown(_solved(data, known, filtered, one.space), one.shown)
             estimate = _moved(estimate, solved, data, known, one.step)
         return self.spectra(solved)
 
@@ -125,6 +138,7 @@ def learned(samples: Sequence[np.ndarray]) -> tuple[Completion, list[np.ndarray]
     known = [np.isfinite(d) for d in data]
     start = _first(data, known)
     estimates = [started(d, start) for d in data]
+    lost = np.flatnonzero(np.any([np.isnan(_bridged(d)).any((1, 2)) for d in data], 0))
     most = max(1, min(MOST, bands // 2))
     growing = np.linspace(min(LEAST, most), most, round(GROWING * ROUNDS)).round().astype(int)
     rounds: list[Round] = []
@@ -145,8 +159,10 @@ def learned(samples: Sequence[np.ndarray]) -> tuple[Completion, list[np.ndarray]
             variance=np.maximum(variance / pixels, 1e-9),
             error=max(float(sum(missed)) / sum(int(k.sum()) for k in known), 1e-7),
         )
-        one = Round(space, float(level), LONGER if PLAIN <= turn < ROUNDS - 1 else 1.0)
-        solved = [_solved(d, k, g, space) for d, k, g in zip(data, known, filtered, strict=True)]
+        found = [_solved(d, k, g, space) for d, k, g in zip(data, known, filtered, strict=True)]
+        shown = _refitted(space, found, data, known, lost) if turn >= ROUNDS - REFITTED else space.shown
+        one = Round(space, float(level), LONGER if PLAIN <= turn < ROUNDS - 1 else 1.0, shown)
+        solved = [_shown(f, shown) for f in found]
         estimates = [_moved(*each, one.step) for each in zip(estimates, solved, data, known, strict=True)]
         rounds.append(one)
     done = Completion(centre, scale, start, rounds)
@@ -155,11 +171,16 @@ def learned(samples: Sequence[np.ndarray]) -> tuple[Completion, list[np.ndarray]
 
 def started(data: np.ndarray, start: Space) -> np.ndarray:
     """Missing samples (B, h, w) bridged band by band; what is far from any is told by the pixel's other bands."""
-    out = np.stack([bridge(band[None], np.full(1, np.nan))[0] for band in data]).astype(np.float32)
+    out = _bridged(data)
     if np.isnan(out).any():
         nothing = np.zeros((start.basis.shape[1], *data.shape[1:]), np.float32)
-        out = np.where(np.isnan(out), _solved(data, np.isfinite(data), nothing, start), out)
+        out = np.where(np.isnan(out), _shown(_solved(data, np.isfinite(data), nothing, start), start.shown), out)
     return out.astype(np.float32, copy=False)
+
+
+def _bridged(data: np.ndarray) -> np.ndarray:
+    """Missing samples (B, h, w) told by those of their band around them; what is far from any stays NaN."""
+    return np.stack([bridge(band[None], np.full(1, np.nan))[0] for band in data]).astype(np.float32)
 
 
 def _first(images: Sequence[np.ndarray], known: Sequence[np.ndarray]) -> Space:
@@ -202,7 +223,7 @@ def _filtered(coefficients: np.ndarray, level: float) -> np.ndarray:
 
 
 def _solved(data: np.ndarray, known: np.ndarray, prior: np.ndarray, space: Space) -> np.ndarray:
-    """The posterior mean (B, h, w) of each pixel, of a prior mean (p, h, w) and the samples that it has."""
+    """The posterior mean (p, h, w) of each pixel's coefficients, of a prior mean and the samples that it has."""
     bands, p = space.basis.shape
     pairs = torch.as_tensor(
         (space.basis[:, :, None] * space.basis[:, None]).reshape(bands, -1) / np.float32(space.error)
@@ -217,7 +238,35 @@ def _solved(data: np.ndarray, known: np.ndarray, prior: np.ndarray, space: Space
     for part in torch.arange(right.shape[1]).split(AT_ONCE):
         left = (have[:, part].T.float() @ pairs).view(-1, p, p) + torch.diag(inverse)
         out[:, part] = torch.linalg.solve(left, right[:, part].T).T
-    return (space.basis @ out.numpy()).reshape(data.shape) + space.mean[:, None, None]
+    return out.numpy().reshape(prior.shape)
+
+
+def _shown(coefficients: np.ndarray, shown: np.ndarray) -> np.ndarray:
+    return np.tensordot(shown[:, 1:], coefficients, 1) + shown[:, 0, None, None]
+
+
+def _refitted(
+    space: Space,
+    coefficients: Sequence[np.ndarray],
+    data: Sequence[np.ndarray],
+    known: Sequence[np.ndarray],
+    lost: np.ndarray,
+) -> np.ndarray:
+    """What coefficients (p, h, w) show (B, 1 + p); `lost` bands by the samples they have, the space their prior.
+
+    Bands whose samples are missing here and there stay as they are: the coefficients of their pixels lean on those very
+    samples, by which 35 % missing lose 0.03 to 0.1 dB on Jasper Ridge and Urban.
+    """
+    terms = np.concatenate([np.vstack([np.ones(f[0].size), f.reshape(len(f), -1)]) for f in coefficients], 1)
+    flat = np.concatenate([d.reshape(len(d), -1) for d in data], 1)
+    have = np.concatenate([k.reshape(len(k), -1) for k in known], 1)
+    shown = space.shown.astype(np.float64)
+    prior = space.error * len(shown) * np.eye(len(terms))  # a share's own deviation is that of a basis, 1 / sqrt(B)
+    for band in lost:
+        seen = terms[:, have[band]]
+        missed = flat[band, have[band]] - shown[band] @ seen
+        shown[band] += np.linalg.solve(seen @ seen.T + prior, seen @ missed)
+    return shown.astype(np.float32)
 
 
 def _moved(estimate: np.ndarray, solved: np.ndarray, data: np.ndarray, known: np.ndarray, step: float) -> np.ndarray:
