@@ -93,6 +93,7 @@ def _print(r: dict[str, Any]) -> None:
     dropped: dict[str, list[int]] = {}
     for band, why in r["bands"]["dropped"].items():
         dropped.setdefault(why, []).append(int(band))
+    told = r["bands"]["interpolated"]
     levels = sorted(r["noise_std"].values())
     stages = ", ".join(f"{s['stage']} {s['seconds']:.1f} s" for s in r["stages"])
     peak = max((s.get("peak_rss_bytes") or 0 for s in r["stages"]), default=0)
@@ -103,6 +104,7 @@ def _print(r: dict[str, Any]) -> None:
             ("grid", f"{height} x {width} pixels"),
             ("bands", f"{len(r['bands']['kept'])} restored"),
             *((f"  {why}", f"bands {ranges(numbers)} {how}") for why, numbers in dropped.items()),
+            ("  lost", f"bands {ranges(told)} told by their neighbours in the spectrum" if told else None),
             ("noise", f"{levels[len(levels) // 2]:.3g} (median of the bands; {levels[0]:.3g} to {levels[-1]:.3g})"),
             ("subspace", r.get("subspace")),
             ("mixture", r.get("passes")),

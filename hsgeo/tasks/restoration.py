@@ -146,7 +146,12 @@ class RestorationJob(Job):
 
         good, reasons = (self.scene_in[name].values for name in ("good", "bad_reason"))
         inputs = RestorationInputs(
-            self.without, np.asarray(good, bool), reasons.tolist(), mtf=sensor_mtf(self.scene_in), scale=self.finer
+            self.without,
+            np.asarray(good, bool),
+            reasons.tolist(),
+            wavelength=self.scene_in["wavelength"].values,
+            mtf=sensor_mtf(self.scene_in),
+            scale=self.finer,
         )
         if self.finer > 1:
             return self.method.fit(inputs, self.params(), self.progress)
@@ -237,9 +242,10 @@ class RestorationJob(Job):
         with computed(work, plan, outputs, identity, weights, self.run, self.progress) as done:
             self.notes += done.notes
             estimates = model.report()
+            told = estimates.pop("interpolated_bands", [])
             as_scene = partial(self._output, code)
             written = outputs.publish(done.arrays, as_scene, {**record, "estimates": estimates}, self.progress)
-        numbers, left = self.scene_in["band"].values, np.setdiff1d(np.arange(bands), model.bands)
+        numbers, left = self.scene_in["band"].values, np.setdiff1d(np.arange(bands), [*model.bands, *told])
         removed = removed_of(done.stats)
         clipped = clipping_notes(done.stats, sum(s["values"] for s in done.stats), code.dtype)
         return {
@@ -250,6 +256,7 @@ class RestorationJob(Job):
             "grid": describe_box(self.grid),
             "bands": {
                 "kept": numbers[model.bands].tolist(),
+                "interpolated": numbers[told].tolist(),
                 "dropped": {str(numbers[i]): model.bad_reason[i] or "flagged" for i in left},
             },
             "task": self.arguments["task"],

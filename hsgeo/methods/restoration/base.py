@@ -30,6 +30,8 @@ class RestorationInputs:
         Bands that may enter the model.
     bad_reason : sequence of str
         Why a band is not good, "" for a good one.
+    wavelength : array (B,), optional
+        nm, NaN where it is not known.
     noise : array (B,), optional
         Standard deviation of the noise, in the units of the scene.
     mtf : float, optional
@@ -43,6 +45,7 @@ class RestorationInputs:
     source: Any
     good: np.ndarray
     bad_reason: list[str]
+    wavelength: np.ndarray | None = None
     noise: np.ndarray | None = None
     mtf: float | None = None
     scale: int = 1

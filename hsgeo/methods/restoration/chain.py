@@ -14,6 +14,7 @@ from hsgeo.methods.restoration.defects import hot_lines, stuck_lines
 from hsgeo.methods.restoration.destriping import Destriped, StripeFree, bands_of, destriped, stripe_free
 from hsgeo.methods.restoration.gaps import usable
 from hsgeo.methods.restoration.inpainting import Inpainter, fitted_inpainter
+from hsgeo.methods.restoration.lost import LostBands
 from hsgeo.methods.restoration.mended import Mended
 from hsgeo.methods.restoration.survey import learned_from
 from hsgeo.methods.streaming import CHUNK, dead_bands, model_bands
@@ -122,6 +123,8 @@ class Chain:
         The fitted method; None where stripes are all there is to take off.
     filler : Inpainter, optional
         Of pixels that lack most of their bands, which `inner` is shown filled.
+    lost : LostBands, optional
+        That are told by the result's other bands.
     """
 
     task: str
@@ -132,6 +135,7 @@ class Chain:
     noise: np.ndarray
     bad_reason: list[str]
     filler: Inpainter | None = None
+    lost: LostBands | None = None
     notes: list[str] = field(default_factory=list)
     estimates: dict[str, Any] = field(default_factory=dict)
 
@@ -166,9 +170,15 @@ class Chain:
         if self.task in FILLS:
             wanted |= ~known & self.diagnosis.inside(core)
         out = np.where(wanted & np.isfinite(inner.values), inner.values, before)
+        out = out.astype(np.float32, copy=False)
         lacking = (wanted & ~known)[self.bands]
         more = {"missing": int(lacking.sum()), "filled": int((lacking & np.isfinite(inner.values[self.bands])).sum())}
-        return RestoredTile(out.astype(np.float32, copy=False), {**inner.stats, **more}, noise=mended[part] - out)
+        noise = mended[part] - out
+        if self.lost is not None and self.lost.runs:
+            inside = np.broadcast_to(self.diagnosis.inside(core), out.shape)
+            more["missing"] += int(inside[self.lost.bands].sum())
+            more["filled"] += self.lost.fill(out, inside)
+        return RestoredTile(out, {**inner.stats, **more}, noise=noise)
 
     def _without_holes(self, filler: Inpainter, mended: np.ndarray, outer: Window, core: Window) -> np.ndarray:
         """Pixels filled that lack most of their bands, as far as `inner` looks."""
@@ -222,8 +232,13 @@ def fitted_chain(
         filler = fitted_inpainter(inputs, seed) if task == "all" and has_holes(found) else None
         notes += inner.notes
         estimates = {**inner.report(), **estimates}
-    known = inner or stripes
+    known, lost = inner or stripes, None
     assert known is not None  # a task takes stripes off or has a method
+    if task in FILLS and inner is not None:
+        wavelength = np.full(len(good), np.nan) if inputs.wavelength is None else np.asarray(inputs.wavelength)
+        lost = LostBands.of(np.flatnonzero(good & [i in found.dead for i in range(len(good))]), inner.bands, wavelength)
+        if len(lost.bands):
+            estimates["interpolated_bands"] = lost.bands.tolist()
     return Chain(
         task=task,
         diagnosis=found,
@@ -233,6 +248,7 @@ def fitted_chain(
         noise=known.noise,
         bad_reason=inputs.reasons(found.dead) if inner is None else inner.bad_reason,
         filler=filler,
+        lost=lost,
         notes=notes,
         estimates=estimates,
     )

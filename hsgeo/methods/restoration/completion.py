@@ -4,8 +4,8 @@ A round knows an estimate of the whole image. Its coefficients in the estimate's
 groups of similar patches, as if their error were white noise of a level that falls from round to round; that is each
 pixel's prior mean, and what the filter changed, on the mean over the image, is the prior's variance. A Bayesian solve
 with the samples that the pixel really has gives the next estimate. In the last rounds what the coefficients show in
-a band that is lost in places is told by the samples that it has. Spectra and variances of all rounds are fixed on windows of the
-scene (`learned`), so that filling is a local operator.
+a band that is lost in places is told by the samples that it has. Spectra and variances of all rounds are fixed on
+windows of the scene (`learned`), so that filling is a local operator.
 """
 
 from __future__ import annotations
@@ -34,8 +34,9 @@ LEAST, MOST, GROWING = 6, 25, 0.6
 #: last ones are not
 LONGER, PLAIN = 1.9, 2
 
-#: last rounds in which the share of each principal spectrum in bands that are lost in places is fitted to their samples.
-#: With half of a band lost, a quarter of it is off by more than 7 % of its deviation with none, 2.4 with one, 0.5 with two
+#: last rounds in which the share of each principal spectrum in bands that are lost in places is fitted to their
+#: samples. With half of a band lost, a quarter of it is off by more than 7 % of its deviation with none, 2.4 with one,
+#: 0.5 with two
 REFITTED = 2
 
 #: pixels with all bands that tell how bands go together, times the number of bands
