@@ -17,6 +17,10 @@ _FLOOR = 0.2
 #: bands on each side that count as "around"
 _AROUND = 7
 
+#: a band with less of its freedom left to the noise is a signal of its own to the analysis, whose noise would go on
+#: falling (Heywood's case): it falls no more
+_FREE = 0.2
+
 #: a direction counts as signal from this many noise variances at least, however many the samples
 _ENERGY = 1.1
 
@@ -143,12 +147,13 @@ def _factor_analysis(correlation: np.ndarray, n: int, noise: np.ndarray, steps: 
     for _ in range(steps):
         whitened = correlation / np.outer(noise, noise)
         values, vectors = np.linalg.eigh(whitened)
-        # at least one direction is signal and at least two thirds of the freedom stays with the noise
-        p = int(np.clip((values > edge).sum(), 1, min(bands * 2 // 3, max(n * 2 // 3, 1))))
-        squares = vectors[:, -p:] ** 2
-        left = np.diag(whitened) - squares @ values[-p:]
-        freedom = np.maximum(1 - squares.sum(1), 0.05) * max(1 - p / n, 0.1)
-        ratio = np.sqrt(np.maximum(left, 1e-12) / freedom)
+        # at least a third of the freedom stays with the noise
+        p = int(np.clip((values > edge).sum(), 0, min(bands * 2 // 3, n * 2 // 3)))
+        squares = vectors[:, bands - p :] ** 2
+        left = np.diag(whitened) - squares @ values[bands - p :]
+        free = 1 - squares.sum(1)
+        ratio = np.sqrt(np.maximum(left, 1e-12) / (np.maximum(free, 0.05) * max(1 - p / n, 0.1)))
+        ratio[(free < _FREE) & (ratio < 1)] = 1.0
         new = _floored(noise * np.clip(ratio, 0.2, 5.0))
         done = np.allclose(new, noise, rtol=2e-3)
         noise = new

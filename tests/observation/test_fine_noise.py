@@ -75,3 +75,19 @@ def test_few_pixels_leave_the_estimate_as_it_is():
     image = scene(0.2)[:, :12, :12] + white()[:, :12, :12]
     plain, found = levels(image)
     np.testing.assert_array_equal(found, plain)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize(("bands", "least", "most"), [(4, 0.6, 2.5), (6, 0.8, 1.35), (8, 0.9, 1.15), (10, 0.9, 1.1)])
+def test_few_bands_do_not_lose_their_noise_to_a_signal_of_their_own(bands, least, most, seed):
+    image = (scene(0.0, seed) + white(seed))[np.linspace(0, BANDS - 1, bands).astype(int)]
+    found = noise_levels(SpectralStatistics(bands).update(image.reshape(bands, -1).T), [image]) / LEVEL
+    assert least < found.min() and found.max() < most
+
+
+@pytest.mark.parametrize("bands", [3, 4, 6, 8])
+def test_few_bands_of_next_to_no_scene(bands):
+    """No direction of noise alone is taken for a signal."""
+    image = 1.0 + white()[:bands]
+    found = noise_levels(SpectralStatistics(bands).update(image.reshape(bands, -1).T), [image])
+    np.testing.assert_allclose(found, LEVEL, rtol=0.06)

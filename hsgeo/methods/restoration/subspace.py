@@ -122,8 +122,7 @@ class SubspaceRestorer:
         have, wanted = outer.clip(*self.scene), core.clip(*self.scene)
         spectra = values[self.bands][(slice(None), *have.within(outer).slices)]
         z = torch.as_tensor(self.coefficients(spectra), device=device)
-        found = estimates(z, have, wanted, self.scene, self.passes)
-        mixed = torch.tensordot(torch.as_tensor(self.shares[: self.passes]).to(z), torch.stack(found), 1)
+        mixed = self.mixed(z, have, wanted, self.scene)
         out = np.full((len(values), *core.shape), np.nan, np.float32)
         part = out[(slice(None), *wanted.within(core).slices)]
         seen = spectra[(slice(None), *wanted.within(have).slices)]
@@ -131,6 +130,11 @@ class SubspaceRestorer:
         restored = torch.tensordot(torch.as_tensor(self.basis).to(mixed), mixed, 1).cpu().numpy()
         part[self.bands] = np.where(enough, restored, np.nan)
         return RestoredTile(out, {"left": int((some & ~enough).sum()), "pixels": int(some.sum())})
+
+    def mixed(self, z: torch.Tensor, have: Window, wanted: Window, scene: tuple[int, int]) -> torch.Tensor:
+        """The passes, each by its share; see `estimates`."""
+        found = estimates(z, have, wanted, scene, self.passes)
+        return torch.tensordot(torch.as_tensor(self.shares[: self.passes]).to(z), torch.stack(found), 1)
 
     def coefficients(self, spectra: np.ndarray) -> np.ndarray:
         """Coefficients (p, h, w), float32, of spectra (B_model, h, w); gaps are bridged."""
@@ -189,12 +193,7 @@ class SubspaceRestoration(RestorationMethod):
         if inputs.task == "inpaint":
             return fitted_inpainter(inputs, params.seed)
         model, samples = self.survey(inputs, params)
-        mixture = _mixture(model, samples, params.seed)
-        model.shares = mixture.shares
-        each = ", ".join(f"{share:.0%} of pass {i}" for i, share in enumerate(mixture.shares, 1) if share > 0)
-        model.estimates["passes"] = (
-            f"{each}: by Stein's risk {max(mixture.risk, 0):.2g} of the noise is left in the subspace"
-        )
+        mix_passes(model, samples, params.seed)
         return model
 
     def survey(
@@ -209,6 +208,16 @@ class SubspaceRestoration(RestorationMethod):
         model = SubspaceRestorer.of(space, statistics, inputs.source.shape, bands)
         model.bad_reason = inputs.reasons(dead)
         return model, samples
+
+
+def mix_passes(model: SubspaceRestorer, samples: Sequence[np.ndarray], seed: int) -> None:
+    """Give the passes of a surveyed scene their shares; they are measured on its samples."""
+    mixture = _mixture(model, samples, seed)
+    model.shares = mixture.shares
+    each = ", ".join(f"{share:.0%} of pass {i}" for i, share in enumerate(mixture.shares, 1) if share > 0)
+    model.estimates["passes"] = (
+        f"{each}: by Stein's risk {max(mixture.risk, 0):.2g} of the noise is left in the subspace"
+    )
 
 
 def _mixture(model: SubspaceRestorer, samples: Sequence[np.ndarray], seed: int) -> Mixture:

@@ -9,6 +9,7 @@ one, or the one that best tells samples that were kept from the process.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,8 +20,8 @@ from hsgeo.errors import ParameterError
 from hsgeo.methods.restoration.variational_settings import VariationalSettings
 from hsgeo.networks import VS2M
 
-#: (step, running average in the units of the data); for looking on
-Callback = Callable[[int, torch.Tensor], None]
+#: (step, running average in the units of the data) -> whether that is enough
+Callback = Callable[[int, torch.Tensor], bool | None]
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def reverse(
     seed : int
         Of the networks, the noise and the samples held back.
     callback : callable, optional
-        Told of every running average; it has no influence.
+        Told of every running average; where it returns True, the process ends there.
 
     Returns
     -------
@@ -100,14 +101,15 @@ def reverse(
             errors.append(_error(whole, held, average))
         if held is None or errors[-1] == min(errors):
             best, chosen = average, step
-        if callback is not None:
-            callback(step, average * scale + offset)
+        if callback is not None and callback(step, average * scale + offset):
+            raise _EnoughError
         return image
 
     def noise(step: int) -> torch.Tensor:
         return torch.from_numpy(noise_field(seed, step, len(shown), 0, shown.shape[1], 0, shown.shape[2])).to(shown)
 
-    ddrm(predict, noise, settings.levels(), known, settings.eta, settings.eta_b, guess)
+    with suppress(_EnoughError):
+        ddrm(predict, noise, settings.levels(), known, settings.eta, settings.eta_b, guess)
     image = _with_exact_data(whole, best) * scale + offset
     return Restored(image, chosen, np.array(errors) * scale**2 if errors else None)
 
@@ -118,6 +120,10 @@ def span_of(image: torch.Tensor, outer: float = 1e-3) -> tuple[torch.Tensor, flo
     return image.new_full((1, 1, 1), (low + high) / 2), float(high - low) / 2 or 1.0
 
 
+class _EnoughError(Exception):
+    """Ends a process; it never leaves this file."""
+
+
 class _Networks:
     """VS2M and the optimiser that fits it."""
 
@@ -125,6 +131,7 @@ class _Networks:
         self.settings = settings
         bands, height, width = like.shape
         self.model = VS2M(bands, height, width, settings.shape, seed).to(like)
+        self.shown = torch.compile(self.model) if settings.compile else self.model
         self.optimiser = torch.optim.Adam(self.model.parameters(), settings.rate)
 
     def warm_up(self, image: torch.Tensor) -> None:
@@ -146,7 +153,7 @@ class _Networks:
 
     def _update(self, target: torch.Tensor, gamma: float) -> torch.Tensor:
         self.optimiser.zero_grad()
-        image = self.model()
+        image = self.shown()
         (gamma * (image - target).square().mean()).backward()
         self.optimiser.step()
         return image.detach()
