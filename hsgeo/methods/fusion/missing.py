@@ -28,6 +28,8 @@ def bridge(values: np.ndarray, fallback: np.ndarray) -> np.ndarray:
     weight = known.astype(values.dtype)
     left = ~known
     for width in BRIDGE:
+        if not left.any():
+            break
         mass = gaussian_filter(weight, width, mode="nearest", truncate=REACH)
         reached = left & (mass > 1e-3)
         if reached.any():
@@ -36,6 +38,24 @@ def bridge(values: np.ndarray, fallback: np.ndarray) -> np.ndarray:
                 out[band][reached] = near[reached] / mass[reached]
         left &= ~reached
     out[:, left] = fallback[:, None]
+    return out
+
+
+def bridge_each(values: np.ndarray) -> np.ndarray:
+    """`bridge` of each band (n, h, w) by itself; what lies deeper in a gap than it reaches stays NaN."""
+    known = np.isfinite(values)
+    out, left = values.copy(), ~known
+    source, weight = np.where(known, values, 0), known.astype(values.dtype)
+    for width in BRIDGE:
+        bands = np.flatnonzero(left.any((1, 2)))
+        if not len(bands):
+            break
+        near, mass = (
+            gaussian_filter(part[bands], (0, width, width), mode="nearest", truncate=REACH) for part in (source, weight)
+        )
+        reached = left[bands] & (mass > 1e-3)
+        out[bands] = np.where(reached, near / np.where(reached, mass, 1), out[bands])
+        left[bands] &= ~reached
     return out
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from hsgeo.methods.fusion.missing import bridge
+from hsgeo.methods.fusion.missing import bridge_each
 from hsgeo.methods.restoration.filtering import Search, passed
 from hsgeo.methods.restoration.shrinkage import low_rank
 from hsgeo.scene.window import Window
@@ -139,7 +139,7 @@ def learned(samples: Sequence[np.ndarray]) -> tuple[Completion, list[np.ndarray]
     known = [np.isfinite(d) for d in data]
     start = _first(data, known)
     estimates = [started(d, start) for d in data]
-    lost = np.flatnonzero(np.any([np.isnan(_bridged(d)).any((1, 2)) for d in data], 0))
+    lost = np.flatnonzero(np.any([np.isnan(bridge_each(d)).any((1, 2)) for d in data], 0))
     most = max(1, min(MOST, bands // 2))
     growing = np.linspace(min(LEAST, most), most, round(GROWING * ROUNDS)).round().astype(int)
     rounds: list[Round] = []
@@ -172,16 +172,11 @@ def learned(samples: Sequence[np.ndarray]) -> tuple[Completion, list[np.ndarray]
 
 def started(data: np.ndarray, start: Space) -> np.ndarray:
     """Missing samples (B, h, w) bridged band by band; what is far from any is told by the pixel's other bands."""
-    out = _bridged(data)
+    out = bridge_each(data).astype(np.float32, copy=False)
     if np.isnan(out).any():
         nothing = np.zeros((start.basis.shape[1], *data.shape[1:]), np.float32)
         out = np.where(np.isnan(out), _shown(_solved(data, np.isfinite(data), nothing, start), start.shown), out)
     return out.astype(np.float32, copy=False)
-
-
-def _bridged(data: np.ndarray) -> np.ndarray:
-    """Missing samples (B, h, w) told by those of their band around them; what is far from any stays NaN."""
-    return np.stack([bridge(band[None], np.full(1, np.nan))[0] for band in data]).astype(np.float32)
 
 
 def _first(images: Sequence[np.ndarray], known: Sequence[np.ndarray]) -> Space:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hsgeo.methods.fusion.missing import bridge
+from hsgeo.methods.fusion.missing import bridge_each
 from hsgeo.observation.noise import SpectralStatistics
 
 #: share of its bands that a pixel must have to be worked with
@@ -39,10 +39,11 @@ def filled(spectra: np.ndarray, noise: np.ndarray | None = None, seed: int = 0) 
     lacking = ~np.isfinite(spectra) & usable(spectra)
     if not lacking.any():
         return spectra
-    out = spectra.copy()
-    for band in np.flatnonzero(lacking.any((1, 2))):
-        one = spectra[band : band + 1]
-        out[band][lacking[band]] = bridge(one, np.nanmean(one, axis=(1, 2)))[0][lacking[band]]
+    out, bands = spectra.copy(), np.flatnonzero(lacking.any((1, 2)))
+    some, gone = spectra[bands], lacking[bands]
+    found = bridge_each(some)
+    found = np.where(np.isnan(found), np.nanmean(some, axis=(1, 2), keepdims=True), found)
+    out[bands] = np.where(gone, found, some)
     if noise is not None:
         drawn = np.random.default_rng(seed).standard_normal(int(lacking.sum()))
         out[lacking] += (drawn * np.broadcast_to(noise[:, None, None], lacking.shape)[lacking]).astype(out.dtype)
