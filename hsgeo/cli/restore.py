@@ -108,6 +108,10 @@ def _print(r: dict[str, Any]) -> None:
             ("noise", f"{levels[len(levels) // 2]:.3g} (median of the bands; {levels[0]:.3g} to {levels[-1]:.3g})"),
             ("subspace", r.get("subspace")),
             ("mixture", r.get("passes")),
+            (
+                "networks",
+                f"{r['networks']:.0%} of the result, the rest subspace" if r["networks"] is not None else None,
+            ),
             *defect_rows(r.get("defects", {})),
             ("filled", f"{r['filled']} of {r['missing']} missing samples" if r["missing"] else None),
             ("psf", r.get("psf")),

@@ -266,6 +266,7 @@ class RestorationJob(Job):
             "noise_std": dict(zip(map(str, numbers[model.bands]), model.noise.tolist(), strict=True)),
             "removed" if self.finer == 1 else "misfit": removed,
             **{name: sum(s.get(name, 0) for s in done.stats) for name in ("missing", "filled", "saturated")},
+            "networks": _share(done.stats, int(np.prod(self.grid.shape))),
             "tiles": {"done": done.done, "resumed": done.skipped, "size": plan.tile, "halo": plan.halo},
             "stages": self.progress.stages,
             "notes": [
@@ -340,6 +341,12 @@ def removed_notes(removed: Mapping[str, float | None], finer: bool = False) -> l
     if finer:
         return [f"what the result, degraded again, misses of the scene is not only white noise: {' and '.join(found)}."]
     return [f"what was removed is not only white noise: {' and '.join(found)}; look at it with --residual."]
+
+
+def _share(stats: Sequence[Mapping[str, Any]], pixels: int) -> float | None:
+    """Of networks in the mean pixel, where a method mixes them with another result."""
+    found = [s["networks"] for s in stats if "networks" in s]
+    return sum(found) / pixels if found else None
 
 
 def _left(stats: Sequence[Mapping[str, Any]], finer: bool) -> list[str]:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy.ndimage import zoom
 
 from hsgeo.bench import restoration as module
+from hsgeo.bench import self_supervised
 from hsgeo.bench.finer import bench_finer, coarser, cropped
 from hsgeo.bench.protocols import on_grid
 from hsgeo.bench.restoration import CASES, bench_restoration, measure, reference_runs
 from hsgeo.cli.app import run
 from hsgeo.errors import InputError
+from hsgeo.methods.restoration import dds2m
 from tests.methods.restoration.test_subspace import noisy, truth
 
 
@@ -91,3 +94,30 @@ def test_the_case_of_a_finer_grid_is_its_protocol_s() -> None:
     mse = ((up - even) ** 2).mean((1, 2))
     assert rows[1]["psnr"] == pytest.approx(10 * np.log10(even.max() ** 2 / mse).mean(), abs=0.02)
     assert rows[0]["psnr"] > rows[1]["psnr"] + 1
+
+
+def test_self_supervised_rows_tell_the_regret_and_choose_without_the_truth(monkeypatch, capfd) -> None:
+    case = type("C", (), {"name": "jasper", "reference": on_grid(truth((40, 44)), 30), "response": 1})
+    monkeypatch.setattr(self_supervised, "cases", lambda root, scene, quick: iter([case]))
+    quick = {name: replace(settings, steps=4) for name, settings in dds2m.OURS.items()}
+    monkeypatch.setattr(dds2m, "OURS", quick)
+    monkeypatch.setattr(dds2m, "PAPER", {"denoise": replace(quick["denoise"], steps=3)})
+    assert run(["bench", "restoration", "--self-supervised", "--paper", "--side", "24", "--data", ".", "--json"]) == 0
+    rows = json.loads(capfd.readouterr().out)["rows"]
+    assert [r["case"] for r in rows if r["method"] == "dds2m"] == [*self_supervised.CASES]
+    assert [r["iterates"]["last"]["step"] for r in rows if "paper" in r["method"]] == [3]
+    for r in rows:
+        if "iterates" in r:
+            each = {name: found["psnr"] for name, found in r["iterates"].items()}
+            assert each["best"] >= max(each["chosen"], each["last"])
+        assert np.isfinite(r["psnr"]) and r["seconds"] > 0
+    hole = [r for r in rows if r["case"] == "hole"]
+    whole = [r["iterates"]["chosen"]["psnr"] for r in hole if "iterates" in r]
+    assert whole and all(r["psnr"] < 45 for r in hole)  # of the hole alone, where nothing is kept
+
+
+def test_few_bands_and_holes_are_what_they_say() -> None:
+    z = np.arange(10.0)[:, None, None] + np.zeros((10, 40, 40))
+    np.testing.assert_array_equal(self_supervised.few(z)[:, 0, 0], [0, 3, 6, 9])
+    gone = np.isnan(self_supervised.holed(z, np.random.default_rng(0)))
+    assert gone.all(0).sum() == 100 and gone.any(0).sum() == 100

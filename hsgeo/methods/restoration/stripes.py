@@ -183,10 +183,10 @@ def _alone(own: np.ndarray, scatter: np.ndarray) -> tuple[np.ndarray, np.ndarray
     errors in 20 to 40 bands side by side.
     """
     windows, differing = (
-        sliding_window_view(np.pad(a, ((AROUND, AROUND), (0, 0)), mode="symmetric"), 2 * AROUND + 1, 0)
+        sliding_window_view(np.pad(a, ((AROUND, AROUND), (0, 0)), constant_values=np.nan), 2 * AROUND + 1, 0)
         for a in (own, scatter)
     )
-    shared = np.median(windows, -1)
-    spread = 1.4826 * np.median(np.abs(windows - shared[..., None]), -1)
+    shared = median(windows, -1)
+    spread = 1.4826 * median(np.abs(windows - shared[..., None]), -1)
     shared = np.clip(np.where(np.abs(shared) > 1, shared, 0.0), np.minimum(own, 0), np.maximum(own, 0))
-    return own - shared, np.max([np.ones_like(own), spread, np.median(differing, -1), OWN * scatter], 0)
+    return own - shared, np.max([np.ones_like(own), spread, median(differing, -1), OWN * scatter], 0)

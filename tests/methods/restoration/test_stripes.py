@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+import hsgeo
 from hsgeo.bench.protocols import on_grid
 from hsgeo.methods.restoration.base import RestorationInputs, get_restoration
-from hsgeo.methods.restoration.chain import Chain, fitted_chain
+from hsgeo.methods.restoration.chain import Chain, diagnosed, fitted_chain
+from hsgeo.methods.restoration.destriping import destriped
 from hsgeo.methods.restoration.mended import Mended
 from hsgeo.observation.lines import Lines
 from hsgeo.scene.window import Window
@@ -167,3 +172,12 @@ def test_all_takes_off_stripes_noise_and_gaps_together(z) -> None:
     assert rmse(x[2:9, :, 11], z[2:9, :, 11]) < SIGMA / 2
     core = Window(30, 61, 17, 50)
     np.testing.assert_allclose(applied(model, y, core), x[(slice(None), *core.slices)], atol=2e-6)
+
+
+@pytest.mark.skipif(not os.environ.get("HSGEO_DATA"), reason="HSGEO_DATA does not name the folder of real scenes")
+def test_a_scene_whose_stripes_were_corrected_keeps_its_columns() -> None:
+    """EnMAP's Potsdam, turned to north: what lies along a column or a row of it is the scene."""
+    scene = hsgeo.open_scene(Path(os.environ["HSGEO_DATA"]) / "potsdam/enmap_potsdam_nw.tif", chunks=None)
+    found = diagnosed(Mended(scene), np.asarray(scene["good"].values, bool))
+    taken = destriped(found.source, found.bands, found.stripe_free).source.offsets
+    assert sum(int((offsets != 0).sum()) for _, offsets in taken) < 20
