@@ -85,7 +85,7 @@ def test_a_gap_is_filled(z) -> None:
     x = tile(model, y, Window(0, SHAPE[0], 0, SHAPE[1]))
     there = np.isfinite(y)
     assert np.isfinite(x).all() and rmse(x[there], z[there]) < 0.6 * SIGMA
-    assert rmse(x[~there], z[~there]) < z.std()
+    assert rmse(x[~there], z[~there]) < 0.75 * rmse(0.0, z[~there])  # no better than a mean; see the map of the code
 
 
 def test_the_published_configuration_runs_on_the_bands(z) -> None:
