@@ -23,6 +23,10 @@ _WORTH = 0.1
 #: the share of bands (from the least lowered ones) that tells how white the noise itself is
 _WHITE = 0.9
 
+#: bands below which spectra may have as many signals as bands, and the share of the noise that is left in the second
+#: differences of an image resampled bilinearly, half a pixel off both ways
+_FEW, _RESAMPLED = 12, 1 / 3
+
 #: standard errors by which a band must be lower to be lowered, and the two directions differ to be called stripes
 _SURE = 3.0
 
@@ -36,7 +40,8 @@ def noise_levels(statistics: SpectralStatistics, images: Sequence[np.ndarray]) -
 
     Stripes are noise, and a difference along them takes them off: what the differences across and along do not share
     is added again. Resampled images have noise that is not white, in all bands alike: what lowers nine tenths of the
-    bands is not taken off.
+    bands is not taken off. A few bands that hold as many signals show scene in each of them, and are lowered by more
+    than that.
 
     Parameters
     ----------
@@ -59,7 +64,9 @@ def noise_levels(statistics: SpectralStatistics, images: Sequence[np.ndarray]) -
     one, other = down.noise_std() ** 2, across.noise_std() ** 2
     chance = _SURE * np.sqrt(2 / down.n + 2 / across.n) * np.minimum(one, other)
     ratio = np.sqrt(both + np.maximum(abs(one - other) - chance, 0.0)) / plain
-    ratio /= min(np.quantile(ratio, _WHITE), 1.0)
+    shared = min(np.quantile(ratio, _WHITE), 1.0)
+    if len(plain) >= _FEW or shared > _RESAMPLED:
+        ratio /= shared
     least = max(_SURE / np.sqrt(2 * (fine.n - fine.bands)), _WORTH)
     return plain * np.where(ratio < 1 - least, ratio, 1.0)
 

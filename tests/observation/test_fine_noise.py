@@ -91,3 +91,14 @@ def test_few_bands_of_next_to_no_scene(bands):
     image = 1.0 + white()[:bands]
     found = noise_levels(SpectralStatistics(bands).update(image.reshape(bands, -1).T), [image])
     np.testing.assert_allclose(found, LEVEL, rtol=0.06)
+
+
+def test_as_many_signals_as_bands_but_one():
+    """Planes: spectra alone take one of them for noise."""
+    rows, columns = np.mgrid[0:SIZE, 0:SIZE] / SIZE
+    slopes = np.array([[1.0, 0.0], [0.0, 1.0], [0.7, -0.4], [0.2, 0.9]])
+    image = 2 + np.arange(4)[:, None, None] / 5 + np.tensordot(slopes, np.stack([rows, columns]), 1) + white()[:4]
+    spectra = SpectralStatistics(4).update(image.reshape(4, -1).T)
+    assert spectra.noise_std().max() > 5 * LEVEL
+    found = noise_levels(spectra, [image]) / LEVEL
+    assert 0.7 < found.min() and found.max() < 1.1
