@@ -128,6 +128,23 @@ def cases(folder: Path, only: str | None = None, quick: bool = False) -> Iterato
             yield degraded(f"abu-{name}", z, aviris_nm(len(z)))
 
 
+def references(folder: str | Path, only: str | None = None, quick: bool = False) -> Iterator[Case]:
+    """Those whose reference is clean; others are noisy themselves, and no scenes of published restorations.
+
+    Raises
+    ------
+    InputError
+        None lies under the folder.
+    """
+    root, found = Path(folder), False
+    for case in cases(root, only, quick):
+        if case.response is not None:
+            found = True
+            yield case
+    if not found:
+        raise none_there(root, "jasper/, urban/, cave/, abu/")
+
+
 def none_there(folder: Path, places: str) -> InputError:
     """The error of a folder that holds none of the protocol's scenes, which lie in these `places`."""
     return InputError(

@@ -16,7 +16,7 @@ import numpy as np
 import yaml
 
 from hsgeo.bench.finer import bench_finer
-from hsgeo.bench.protocols import cases, none_there, on_grid
+from hsgeo.bench.protocols import on_grid, references
 
 #: name of a degradation -> what makes it of a reference (B, H, W)
 Degradation = Callable[[np.ndarray, np.random.Generator], np.ndarray]
@@ -77,11 +77,7 @@ def bench_restoration(
     InputError
         No scene of the protocol lies under the folder.
     """
-    root, found = Path(folder), False
-    for case in cases(root, scene, quick):
-        if case.response is None:  # its reference is noisy itself, and no scene of the published rows
-            continue
-        found = True
+    for case in references(folder, scene, quick):
         for name, (degraded, task) in CASES.items():
             noisy = degraded(case.reference.values.astype(float), np.random.default_rng(0))
             for method in methods:
@@ -96,8 +92,6 @@ def bench_restoration(
                     "sam": sam,
                 }
         yield from ({"scene": case.name, **row} for row in bench_finer(case.reference, methods))
-    if not found:
-        raise none_there(root, "jasper/, urban/, cave/, abu/")
 
 
 def measure(

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from hsgeo.bench.protocols import cases, none_there, on_grid
+from hsgeo.bench.protocols import on_grid, references
 from hsgeo.bench.restoration import PIXEL, Degradation, white
 
 #: rows of the method's own configurations
@@ -76,20 +76,15 @@ def bench_self_supervised(
     Yields
     ------
     dict
-        case, scene, method, psnr, sam, ssim, seconds; of `dds2m` also its `share` beside the fast method, the steps
-        taken and chosen, and the PSNR of the chosen, the best and the last iterate of the networks alone. In a hole,
-        psnr is that of the hole.
+        case, scene, method, psnr, sam, ssim, seconds; of `dds2m` also `iterates`, the step and the PSNR of the
+        chosen, the best and the last one of the networks alone. In a hole, psnr is that of the hole.
 
     Raises
     ------
     InputError
         No scene of the protocol lies under the folder.
     """
-    root, found = Path(folder), False
-    for case in cases(root, scene, quick):
-        if case.response is None:
-            continue
-        found = True
+    for case in references(folder, scene, quick):
         whole = case.reference.values.astype(float)
         top, left = ((n - side) // 2 for n in whole.shape[1:])
         whole = whole[:, top : top + side, left : left + side]
@@ -106,8 +101,6 @@ def bench_self_supervised(
                     "method": row,
                     **_measured(truth, spoilt, task, method, params),
                 }
-    if not found:
-        raise none_there(root, "jasper/, urban/, cave/, abu/")
 
 
 def _measured(truth: np.ndarray, spoilt: np.ndarray, task: str, method: str, params: dict[str, Any]) -> dict[str, Any]:

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import zoom
 
-from hsgeo.bench import restoration as module
-from hsgeo.bench import self_supervised
+from hsgeo.bench import protocols, self_supervised
 from hsgeo.bench.finer import bench_finer, coarser, cropped
 from hsgeo.bench.protocols import on_grid
 from hsgeo.bench.restoration import CASES, bench_restoration, measure, reference_runs
@@ -53,7 +52,7 @@ def test_the_degradations_are_the_protocol_s() -> None:
 
 def test_one_row_for_each(monkeypatch, capfd) -> None:
     case = type("C", (), {"name": "jasper", "reference": on_grid(truth(), 30), "response": 1})
-    monkeypatch.setattr(module, "cases", lambda root, scene, quick: iter([case]))
+    monkeypatch.setattr(protocols, "cases", lambda root, scene, quick: iter([case]))
     rows = list(bench_restoration("."))
     assert [r["case"] for r in rows if r["method"] == "subspace"] == [*CASES, "superres 2"]
     assert {"FastHyDe (reference run)", "prototype (reference run)"} <= {r["method"] for r in rows}
@@ -98,7 +97,7 @@ def test_the_case_of_a_finer_grid_is_its_protocol_s() -> None:
 
 def test_self_supervised_rows_tell_the_regret_and_choose_without_the_truth(monkeypatch, capfd) -> None:
     case = type("C", (), {"name": "jasper", "reference": on_grid(truth((40, 44)), 30), "response": 1})
-    monkeypatch.setattr(self_supervised, "cases", lambda root, scene, quick: iter([case]))
+    monkeypatch.setattr(protocols, "cases", lambda root, scene, quick: iter([case]))
     quick = {name: replace(settings, steps=4) for name, settings in dds2m.OURS.items()}
     monkeypatch.setattr(dds2m, "OURS", quick)
     monkeypatch.setattr(dds2m, "PAPER", {"denoise": replace(quick["denoise"], steps=3)})

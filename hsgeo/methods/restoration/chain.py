@@ -236,7 +236,7 @@ def fitted_chain(
     assert known is not None  # a task takes stripes off or has a method
     if task in FILLS and inner is not None:
         wavelength = np.full(len(good), np.nan) if inputs.wavelength is None else np.asarray(inputs.wavelength)
-        lost = LostBands.of(np.flatnonzero(good & [i in found.dead for i in range(len(good))]), inner.bands, wavelength)
+        lost = LostBands.of(np.array([i for i in sorted(found.dead) if good[i]], int), inner.bands, wavelength)
         if len(lost.bands):
             estimates["interpolated_bands"] = lost.bands.tolist()
     return Chain(

@@ -116,7 +116,7 @@ class Completion:
         """Values (B, h, w), NaN where a sample is missing, with all samples estimated; those that are there too."""
         data = (values - self.centre[:, None, None]) / self.scale[:, None, None]
         known = np.isfinite(data)
-        estimate, solved = started(data, self.start), data
+        estimate, solved = started(data, bridge_each(data), self.start), data
         for one in self.rounds:
             filtered = _filtered(_coefficients(estimate, one.space.mean, one.space.basis), one.level)
             solved = _shown(_solved(data, known, filtered, one.space), one.shown)
@@ -138,8 +138,9 @@ def learned(samples: Sequence[np.ndarray]) -> tuple[Completion, list[np.ndarray]
     data = [((s - centre[:, None, None]) / scale[:, None, None]).astype(np.float32) for s in samples]
     known = [np.isfinite(d) for d in data]
     start = _first(data, known)
-    estimates = [started(d, start) for d in data]
-    lost = np.flatnonzero(np.any([np.isnan(bridge_each(d)).any((1, 2)) for d in data], 0))
+    bridged = [bridge_each(d) for d in data]
+    estimates = [started(d, b, start) for d, b in zip(data, bridged, strict=True)]
+    lost = np.flatnonzero(np.any([np.isnan(b).any((1, 2)) for b in bridged], 0))
     most = max(1, min(MOST, bands // 2))
     growing = np.linspace(min(LEAST, most), most, round(GROWING * ROUNDS)).round().astype(int)
     rounds: list[Round] = []
@@ -170,9 +171,9 @@ def learned(samples: Sequence[np.ndarray]) -> tuple[Completion, list[np.ndarray]
     return done, [done.spectra(s) for s in solved]
 
 
-def started(data: np.ndarray, start: Space) -> np.ndarray:
-    """Missing samples (B, h, w) bridged band by band; what is far from any is told by the pixel's other bands."""
-    out = bridge_each(data).astype(np.float32, copy=False)
+def started(data: np.ndarray, bridged: np.ndarray, start: Space) -> np.ndarray:
+    """Data (B, h, w) bridged band by band, and what is far from any sample told by the pixel's other bands."""
+    out = bridged
     if np.isnan(out).any():
         nothing = np.zeros((start.basis.shape[1], *data.shape[1:]), np.float32)
         out = np.where(np.isnan(out), _shown(_solved(data, np.isfinite(data), nothing, start), start.shown), out)

@@ -47,7 +47,8 @@ def line_offsets(
 ) -> np.ndarray:
     """Offsets of all lines of all bands; 0 where they are not beyond doubt.
 
-    A line's offset is the median, along it, of what the image differs from an estimate of it without stripes; at first
+    A line's offset is the median along it (the mean of those of its pieces) of what the image differs from an estimate
+    of it without stripes; at first
     it is that of the line's mean from the means of the lines beside it, since means of all bands are off by the same
     spectra as the scene, and medians are not. What the scene itself has there lies in the scene's subspace and is taken
     off: it is fitted to all bands of the line robustly, since striped bands are few in one line.
@@ -73,8 +74,7 @@ def line_offsets(
     share = counts / np.maximum(count, 1)
     whole = np.where(count > 0, (share * levels).sum(0), np.nan)
     if estimate is None:
-        whole, levels = (image - beside(image, lines) for image in (whole[:, None], levels.swapaxes(0, 1)))
-        whole, levels = whole[:, 0], levels.swapaxes(0, 1)
+        whole, levels = whole - beside(whole[:, None], lines)[:, 0], levels - beside(levels, lines)
     error = noise[:, None] * np.sqrt(np.pi / 2 / np.maximum(count, 1))  # of a median
     known = count >= ENOUGH
     own, parts = _own(np.nan_to_num(whole), np.where(counts > 0, levels, whole), error, scene, known)
@@ -91,10 +91,10 @@ def _pieces(read: Read, lines: Lines, bands: int, estimate: Read | None) -> tupl
         window = Window(*lines.window(first, end))
         values = read(window)
         rest = filled(values) if estimate is None else values - estimate(window)
-        known, rest = np.isfinite(lines.upright(values, first)), lines.upright(rest, first)
+        known, rest = (lines.upright(image, first) for image in (np.where(np.isfinite(rest), values, np.nan), rest))
         edges = np.linspace(0, end - first, -(-PIECES // len(strips)) + 1).astype(int)
         for part in map(slice, edges[:-1], edges[1:]):
-            counts.append(known[:, part].sum(1))
+            counts.append(np.isfinite(known[:, part]).sum(1))
             levels.append(_mean(rest[:, part]) if estimate is None else np.nan_to_num(median(rest[:, part], 1)))
     return np.stack(levels), np.stack(counts)
 
