@@ -1,14 +1,15 @@
 """VS2M, the untrained networks of DDS2M (Miao et al. 2023, doi:10.1109/ICCV51070.2023.01107): an image as a mixture.
 
 Each endmember r has two networks on noise that stays the same: a U-Net with skips gives its map of abundance S_r, a
-fully connected network its spectrum c_r; the image is sum_r S_r o c_r. That networks of this kind take to images before
-they take to noise is all the prior there is (Ulyanov et al. 2018, doi:10.1109/CVPR.2018.00984). The networks of all
-endmembers are computed as one, by grouped convolutions and batched products.
+fully connected network its spectrum c_r; the image is sum_r S_r o c_r. Where the bands are coefficients in spectra
+found before, each of them is a map, and no network of spectra is needed. That networks of this kind take to images
+before they take to noise is all the prior there is (Ulyanov et al. 2018, doi:10.1109/CVPR.2018.00984). The networks of
+all endmembers are computed as one, by grouped convolutions and batched products.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal
 
@@ -42,14 +43,15 @@ class VS2MShape:
     Parameters
     ----------
     endmembers : int
-        R.
+        R; without spectrum networks the number of bands stands in its place.
     channels, skips, kernels : sequences of int
         One for each scale from the finest: channels on the way down and up, of the skip (0 for none), and side of the
         kernels, odd.
     attention : sequence of int
         Scales, counted from 0, with CBAM on the way down.
-    spectrum : sequence of int
-        Widths inside the spectrum networks.
+    spectrum : sequence of int, optional
+        Widths inside the spectrum networks. None for no such networks: each band is a map, as where the bands are
+        coefficients in spectra that many images share.
     noise : int
         Channels of the noise that a U-Net sees.
     abundances, spectra : {"free", "softplus", "sigmoid"}
@@ -66,7 +68,7 @@ class VS2MShape:
     skips: tuple[int, ...] = (0, 0, 4, 4, 4, 4)
     kernels: tuple[int, ...] = (7, 7, 5, 5, 3, 3)
     attention: tuple[int, ...] = (2, 3)
-    spectrum: tuple[int, ...] = (128, 256, 256, 128)
+    spectrum: tuple[int, ...] | None = (128, 256, 256, 128)
     noise: int = 1
     abundances: Range = "free"
     spectra: Range = "free"
@@ -99,6 +101,8 @@ class VS2M(nn.Module):
     def __init__(self, bands: int, height: int, width: int, shape: VS2MShape | None = None, seed: int = 0) -> None:
         super().__init__()
         shape = shape or VS2MShape()
+        if shape.spectrum is None:
+            shape = replace(shape, endmembers=bands)
         rng, count = torch.Generator().manual_seed(seed), shape.endmembers
         self.map_noise: torch.Tensor
         self.spectrum_noise: torch.Tensor
@@ -107,7 +111,7 @@ class VS2M(nn.Module):
         scales = shape.scales(height, width)
         self.unet = _Scale(shape, 0, scales, shape.noise, height, width, rng) if scales else None
         self.map_out = GroupedConv(count, shape.channels[0] if scales else shape.noise, 1, 1, rng, bias=True)
-        widths = (bands, *shape.spectrum, bands)
+        widths = () if shape.spectrum is None else (bands, *shape.spectrum, bands)
         self.spectrum = nn.ModuleList(GroupedLinear(count, a, b, rng) for a, b in pairwise(widths))
         self.map_range, self.spectrum_range = RANGES[shape.abundances](), RANGES[shape.spectra]()
 
@@ -117,7 +121,9 @@ class VS2M(nn.Module):
         return self.map_range(self.map_out(x if self.unet is None else self.unet(x)))[0]
 
     def spectra(self) -> torch.Tensor:
-        """(R, B)."""
+        """(R, B); of networks without spectra the unit matrix."""
+        if not self.spectrum:
+            return torch.eye(len(self.spectrum_noise)).to(self.spectrum_noise)
         x = self.spectrum_noise
         for layer in self.spectrum[:-1]:
             x = F.leaky_relu(layer(x), SLOPE)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -126,6 +128,14 @@ def test_any_size(shape: VS2MShape, size: tuple[int, int]) -> None:
     assert model.abundances().shape == (shape.endmembers, *size) and model.spectra().shape == (shape.endmembers, 5)
     image.square().sum().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+
+
+def test_bands_that_are_maps_need_no_spectra() -> None:
+    """A network for each band, the same as that of an endmember; what is said of endmembers plays no part."""
+    model, other = (VS2M(3, 20, 24, shape, seed=2) for shape in (replace(SMALL, endmembers=9, spectrum=None), SMALL))
+    assert torch.equal(model.spectra(), torch.eye(3)) and not len(model.spectrum)
+    torch.testing.assert_close(model(), model.abundances(), rtol=0, atol=0)
+    torch.testing.assert_close(model.abundances(), other.abundances(), rtol=0, atol=0)
 
 
 def test_scales_stop_before_the_map_is_a_point() -> None:

@@ -1,10 +1,10 @@
 """Method ``dds2m``: self-supervised diffusion (Miao et al. 2023, doi:10.1109/ICCV51070.2023.01107), window by window.
 
-Ours runs in the scene's noise-whitened subspace, with small networks and few steps. Beside noise it is mixed with the
-fast restoration, by shares that noise decides which it has not seen (`hsgeo.methods.restoration.fission`); of gaps, it
-returns what best tells samples that were held back. ``configuration: paper`` runs on the bands themselves with the
-published networks and steps. Networks are fitted to windows that belong to the scene, not to tiles, and neighbouring
-windows are blended.
+Ours runs in the scene's noise-whitened subspace, whose spectra all windows share, with small networks and few steps.
+Beside noise it is mixed with the fast restoration, by shares that noise decides which it has not seen
+(`hsgeo.methods.restoration.fission`); of gaps, it returns what best tells samples that were held back.
+``configuration: paper`` runs on the bands themselves with the published networks and steps. Networks are fitted to
+windows that belong to the scene, not to tiles, and neighbouring windows are blended.
 """
 
 from __future__ import annotations
@@ -248,9 +248,6 @@ class Dds2m(RestorationMethod):
                 f"dds2m needs pixels that have half of their bands, and {have:.0%} do here: take --method subspace."
             )
         settings = (OURS if ours else PAPER)["complete" if inputs.task == "inpaint" else "denoise"]
-        if ours:  # fewer endmembers than dimensions cannot show the scene
-            endmembers = max(settings.shape.endmembers, space.basis.shape[1])
-            settings = replace(settings, shape=replace(settings.shape, endmembers=endmembers))
         if mixed:
             mix_passes(space, samples, params.seed)
         if params.steps is not None:

@@ -22,7 +22,7 @@ SURE = 4.0
 ENOUGH = 16
 
 #: rounds of the robust fit
-TURNS = 30
+TURNS = 20
 
 #: pieces of a line that tell whether it is off all along
 PIECES = 8

@@ -41,7 +41,7 @@ LATER = Search(side=5, stride=4, radius=10, count=32)
 PASSES = 3
 
 #: pixels on which the risk of the passes is measured, and windows that they are taken from
-MEASURED, WINDOWS = 10000, 4
+MEASURED, WINDOWS = 5000, 4
 
 
 class SubspaceRestorationParams(Params):

@@ -93,15 +93,13 @@ PAPER = {
 }
 
 _SMALL = VariationalSettings(
-    shape=VS2MShape(4, (16,) * 5, (4,) * 5, (3,) * 5, (), (64,)),
+    shape=VS2MShape(channels=(16,) * 5, skips=(4,) * 5, kernels=(3,) * 5, attention=(), spectrum=None),
     steps=400,
     rate=1e-2,
     average=0.95,
 )
 
-#: Smaller networks, fewer and larger steps; for coefficients in a subspace of unit noise. On 32 x 32 pixels of CAVE's
-#: balloons at sigma 0.2 two seeds give 34.4 and 32.6 dB in 13 s of CPU, where the published settings take 340 s, pass
-#: 32.5 dB and end at 19.0.
+#: Smaller networks, fewer and larger steps; for coefficients of unit noise, in spectra that all windows share
 OURS = {
     "denoise": _SMALL,
     "complete": replace(_SMALL, eta=0.95, choice="held-back"),
