@@ -4,8 +4,8 @@ Of pixels y and endmembers E the fully constrained fit minimises ||y - E a||^2 o
 optimality conditions are a linear complementarity problem, which block principal pivoting solves in finitely many
 steps [2]_, each pixel with a set of its own of endmembers that it is free to use.
 
-The least squares over a set with 1'a = 1 is u / (1'u) of the non-negative least squares ||(E - y1') u||^2 + (1'u - 1)^2,
-in signs and in the signs of its duals, so that what is proven of that problem holds here.
+The least squares over a set with 1'a = 1 is u / (1'u) of the non-negative problem ||(E - y1') u||^2 + (1'u - 1)^2, and
+the duals of both have the same signs, so that what is proven of that problem holds here.
 
 References
 ----------

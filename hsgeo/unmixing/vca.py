@@ -23,6 +23,8 @@ BLOCK = 8192
 RUNS = 20
 #: share of the mean pixel's length along itself below which a pixel is too dark to be told in perspective
 DARK = 1e-2
+#: share of a corner that the pixels averaged with it have at least
+NEAR = 0.9
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,11 @@ class Projection:
         dark = along <= DARK * float(self.middle @ self.middle)
         return coordinates / np.where(dark, np.nan, along)[:, None]
 
+    def other(self, correlation: np.ndarray) -> Projection:
+        """The same scene in the other projection; `correlation` (B, B) as for `projection`."""
+        count = self.basis.shape[1] + (not self.perspective)
+        return _projected(correlation, self.mean, count, not self.perspective, self.snr, self.threshold)
+
     @property
     def middle(self) -> np.ndarray:
         """The mean's coordinates (d,)."""
@@ -92,16 +99,21 @@ def projection(correlation: np.ndarray, mean: np.ndarray, count: int) -> Project
     bands = len(mean)
     if not 2 <= count <= bands:
         raise ParameterError(f"the number of endmembers must lie between 2 and the {bands} bands, not {count}.")
-    covariance = correlation - np.outer(mean, mean)
     snr = signal_to_noise(correlation, mean, count)
     threshold = 15 + 10 * log10(count)
-    perspective = snr >= threshold
-    basis = leading(correlation, count) if perspective else leading(covariance, count - 1)
+    return _projected(correlation, mean, count, snr >= threshold, snr, threshold)
+
+
+def _projected(
+    correlation: np.ndarray, mean: np.ndarray, count: int, perspective: bool, snr: float, threshold: float
+) -> Projection:
+    about = correlation - np.outer(mean, mean)
+    basis = leading(correlation, count) if perspective else leading(about, count - 1)
     return Projection(basis, np.asarray(mean, np.float64), perspective, snr, threshold)
 
 
 def signal_to_noise(correlation: np.ndarray, mean: np.ndarray, count: int) -> float:
-    """Signal to noise in dB, eq. 13: power in the p strongest directions about the mean, and outside of them."""
+    """Signal to noise in dB, power in the p strongest directions about the mean, and outside of them."""
     covariance = correlation - np.outer(mean, mean)
     power = float(np.trace(correlation))
     basis = leading(covariance, count)
@@ -140,8 +152,7 @@ class Endmembers:
 class Corners:
     """Keeps the pixels of a stream among which the corners are.
 
-    All of them up to `POOL`; of more, in memory that does not grow, those outermost along `DIRECTIONS` random directions.
-    A corner is outermost along many, so that it is lost only where it sticks out by less than others by noise.
+    All of them up to `POOL`; of more, in memory that does not grow, those outermost along random directions. A corner is outermost along many, so that it is lost only where it sticks out by less than others by noise.
 
     Parameters
     ----------
@@ -163,7 +174,7 @@ class Corners:
         self.seen += len(pixels)
         if sum(map(len, self._kept)) > POOL:
             places, kept = self._all()
-            outer = outermost(self.onto.lifted(kept), self.seed)
+            outer = outermost(self.onto.lifted(kept) if self.onto.perspective else kept, self.seed)
             self._places, self._kept = [places[outer]], [kept[outer]]
         return self
 
@@ -172,18 +183,26 @@ class Corners:
             return np.empty(0, int), np.empty((0, self.onto.basis.shape[1]))
         return np.concatenate(self._places), np.concatenate(self._kept)
 
-    def found(self, count: int) -> Endmembers:
+    def found(self, count: int, average: int = 1) -> Endmembers:
         """The corners.
 
         Parameters
         ----------
         count : int
             p, as for `projection`.
+        average : int
+            Pixels that an endmember is the mean of: those that have most of its corner, `NEAR` at least. The outermost
+            of many noisy pixels is outermost by its noise [1]_; 1 is the published algorithm.
 
         Raises
         ------
         DataError
             Fewer pixels than that, or pixels that are too few different ones.
+
+        References
+        ----------
+        .. [1] Nadisic, Gillis & Kervazo 2023, Smoothed separable nonnegative matrix factorization,
+           doi:10.1016/j.laa.2023.07.013.
         """
         places, kept = self._all()
         points = self.onto.lifted(kept)
@@ -199,7 +218,8 @@ class Corners:
                 best, most = chosen, volume
         if best is None:
             raise DataError(f"the pixels are mixtures of fewer than {count} spectra; ask for fewer endmembers.")
-        return Endmembers(self.onto.spectra(kept[best]), places[best], most / np.log(10))
+        mean = np.array([kept[near].mean(0) for near in _nearest(points, best, average)])
+        return Endmembers(self.onto.spectra(mean), places[best], most / np.log(10))
 
 
 def vca(pixels: np.ndarray, count: int, seed: int = 0) -> Endmembers:
@@ -246,7 +266,7 @@ def outermost(points: np.ndarray, seed: int) -> np.ndarray:
 
 
 def _run(points: np.ndarray, count: int, rng: np.random.Generator) -> list[int]:
-    """Algorithm 1, lines 15 to 26: each corner is the pixel outermost along a direction orthogonal to the corners before."""
+    """Algorithm 1, lines 15 to 26: each corner is outermost along a direction orthogonal to the corners before."""
     corners = np.zeros((count, count))
     corners[-1, 0] = 1.0
     chosen = []
@@ -259,3 +279,14 @@ def _run(points: np.ndarray, count: int, rng: np.random.Generator) -> list[int]:
         chosen.append(int(np.abs(points @ direction).argmax()))
         corners[:, i] = points[chosen[-1]]
     return chosen
+
+
+def _nearest(points: np.ndarray, corners: list[int], average: int) -> list[np.ndarray]:
+    """Of each corner, itself and the points that have most of it."""
+    if average <= 1:
+        return [np.array([corner]) for corner in corners]
+    out = []
+    for corner, share in zip(corners, np.linalg.solve(points[corners].T, points.T), strict=True):
+        order = np.argsort(-share, kind="stable")[:average]
+        out.append(np.union1d([corner], order[share[order] >= NEAR]))
+    return out
