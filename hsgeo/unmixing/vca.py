@@ -152,7 +152,8 @@ class Endmembers:
 class Corners:
     """Keeps the pixels of a stream among which the corners are.
 
-    All of them up to `POOL`; of more, in memory that does not grow, those outermost along random directions. A corner is outermost along many, so that it is lost only where it sticks out by less than others by noise.
+    All of them up to `POOL`; of more, in memory that does not grow, those outermost along random directions. A corner
+    is outermost along many, so that it is lost only where it sticks out by less than others by noise.
 
     Parameters
     ----------

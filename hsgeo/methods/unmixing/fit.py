@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from hsgeo.errors import DataError, ParameterError
+from hsgeo.errors import BandError, DataError
 from hsgeo.methods.restoration.survey import learned_from
 from hsgeo.methods.streaming import CHUNK, dead_bands, model_bands, spectral_statistics
 from hsgeo.observation.noise import SpectralStatistics
@@ -65,7 +65,7 @@ def found_endmembers(source: Any, good: np.ndarray, bad_reason: Sequence[str], p
     dimension, notes = _number(statistics, params)
     count = dimension.count
     if count > len(bands):
-        raise ParameterError(
+        raise BandError(
             f"endmembers={count}: the {len(bands)} bands that can be used hold no more than {len(bands)} of them."
         )
     if count > statistics.n:
