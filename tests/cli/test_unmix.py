@@ -14,6 +14,7 @@ import hsgeo
 from hsgeo.bench.protocols import on_grid
 from hsgeo.cli.app import run
 from hsgeo.errors import DataError, ParameterError
+from hsgeo.methods.unmixing.base import Unmixer
 from hsgeo.scene import write_scene
 from hsgeo.tasks import UnmixingJob, WriteOptions
 from hsgeo.tasks import unmixing as task
@@ -139,6 +140,9 @@ def test_envi_lists_of_the_scene_are_not_those_of_abundances(inside, capfd) -> N
     header = Path("x.hdr").read_text()
     assert "\nwavelength =" not in header and "band names = {endmember 1," in header
     assert "bbl = {1, 1, 1, 1}" in header
+    succeed(["unmix", "y.img", "-o", "x.tif", "--endmembers", P, "--overwrite", "-q"], capfd)
+    with rasterio.open("x.tif") as source:
+        assert "wavelength" not in source.tags(ns="ENVI")
 
 
 def test_python_gives_the_same(inside, capfd) -> None:
@@ -223,6 +227,9 @@ def test_another_run_is_not_gone_on_with(inside, capfd, monkeypatch) -> None:
         ["unmix", "y.tif", "-o", "x.tif", "--endmembers", 3, "--resume"], capfd, "x.tif", "endmembers (4 before, 3 now)"
     )
     refused(["unmix", "y.tif", "-o", "x.tif", "--endmembers", 4, "--seed", 9, "--resume"], capfd, "seed")
+    with monkeypatch.context() as patch:
+        patch.setattr(Unmixer, "fingerprint", "other pixels, as another machine may find")
+        refused(["unmix", "y.tif", "-o", "x.tif", "--endmembers", 4, "--resume"], capfd, "x.tif", "weights")
     report = json.loads(succeed(["unmix", "y.tif", "-o", "x.tif", "--endmembers", 4, "--resume", "--json"], capfd))
     assert report["tiles"] == {"done": 0, "resumed": 1, "size": 44}
 

@@ -145,6 +145,27 @@ def test_pixels_left_over_are_solved_alone(monkeypatch) -> None:
     np.testing.assert_allclose(fcls(y, e), expected, atol=1e-8)
 
 
+def test_sets_that_would_be_exchanged_for_ever_come_to_an_end(monkeypatch) -> None:
+    """Of these pixels some go round in circles where all that is wrong is changed at once."""
+    rng = np.random.default_rng(3)
+    e = rng.standard_normal((6, 18)) * np.exp(-rng.uniform(0, 6, 18))
+    y = 5 * rng.standard_normal((300, 18))
+    monkeypatch.setattr(module, "_alone", None)
+    a = fcls(y, e)
+    np.testing.assert_allclose(a[:100], [every_face(e, each) for each in y[:100]], atol=1e-7)
+    monkeypatch.setattr(module, "PATIENCE", 10**9)
+    with pytest.raises(TypeError, match="not callable"):
+        fcls(y, e)
+
+
+def test_endmembers_a_millionth_apart_are_told_apart() -> None:
+    """By what rounding of the Gram matrix would hide."""
+    e = endmembers(5, "correlated")
+    e[-1] = e[0] + 1e-6 * np.random.default_rng(5).standard_normal(60)
+    a = np.random.default_rng(0).dirichlet(np.ones(5), 50)
+    np.testing.assert_allclose(fcls(a @ e, e), a, atol=1e-6)
+
+
 def test_single_changes_end_as_well(monkeypatch) -> None:
     e = endmembers(8, "correlated")
     y = pixels(e)
