@@ -180,7 +180,7 @@ def test_one_seed_one_result(inside, capfd) -> None:
 
 def test_a_plan_writes_nothing(inside, capfd) -> None:
     before = set(inside.iterdir())
-    out = succeed(["unmix", "y.tif", "--dry-run"], capfd)
+    out = succeed(["unmix", "y.tif", "--dry-run", "--config", "unmix"], capfd)
     for word in (*ALL[:3], "not written", "counted by the run", "36 x 44", "40, of which 39 good"):
         assert word in out
     assert set(inside.iterdir()) == before
@@ -239,6 +239,8 @@ def test_another_run_is_not_gone_on_with(inside, capfd, monkeypatch) -> None:
     [
         (["none.tif"], ("none.tif",)),
         (["y.tif", "--endmembers", "1"], ("endmembers=1", "at least 2")),
+        (["y.tif", "--set", "endmembers=few"], ("endmembers='few'", "whole number or auto")),
+        (["y.tif", "--set", "average=0"], ("average=0", "at least 1")),
         (["y.tif", "--endmembers", "39"], ("y.tif", "endmembers=39", "38 bands")),
         (["y.tif", "--bands", "1-3", "--endmembers", "4"], ("y.tif", "3 bands", "no more than 3")),
         (["y.tif", "--bands", "1-2"], ("y.tif", "three are needed")),

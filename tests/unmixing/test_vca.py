@@ -126,7 +126,6 @@ def test_a_stream_needs_few_pixels_at_a_time(snr, monkeypatch) -> None:
     onto = projection(known.T @ known / len(known), known.mean(0), 5)
     whole = Corners(onto, 1).update(y).found(5)
     monkeypatch.setattr(module, "POOL", 3000)
-    monkeypatch.setattr(module, "DIRECTIONS", 500)
     monkeypatch.setattr(module, "BLOCK", 700)
     for way in (onto, onto.other(known.T @ known / len(known))):
         stream = Corners(way, 1)

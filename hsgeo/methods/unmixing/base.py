@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field
@@ -26,12 +26,13 @@ class UnmixingParams(Params):
     """Parameters of an unmixing by endmembers that are looked for."""
 
     seed: int = Field(default=0, description="where the search for endmembers starts")
-    endmembers: int | Literal["auto"] = Field(default="auto", ge=2, description="how many; auto counts them")
+    endmembers: Annotated[int, Field(ge=2)] | Literal["auto"] = Field(
+        default="auto", description="how many; auto counts them"
+    )
     criterion: Literal["hysime", "nwhfc", "hfc"] = Field(default="hysime", description="by which they are counted")
     most: int = Field(default=30, ge=2, description="more than that auto does not take")
-    average: int | Literal["auto"] = Field(
+    average: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
         default="auto",
-        ge=1,
         description="pixels that an endmember is the mean of; auto: one, or a thousandth of all where it fits better",
     )
     projection: Literal["auto", "snr"] = Field(
