@@ -1,0 +1,34 @@
+"""What `hsgeo train hud` may be told."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from hsgeo.diffusion import Schedule
+from hsgeo.methods.unmixing.base import UnmixingParams
+
+
+class HudTrainingParams(UnmixingParams):
+    """Parameters of a training of HUD; ``configs/generation/hud-paper.yaml`` has the published ones."""
+
+    variability: float = Field(
+        default=0.9995,
+        ge=0,
+        description="directions about the mixtures: as many, or below 1 as many as bring spectra to this mean cosine",
+    )
+    most_directions: int = Field(default=12, ge=0, description="of these at most")
+    widths: tuple[int, ...] = Field(default=(32, 64, 96), min_length=1, description="channels of the network's scales")
+    blocks: int = Field(default=2, ge=1, description="residual blocks at each scale, down and up")
+    crop: int = Field(default=32, ge=4, description="side of the crops that it is trained on, pixels")
+    batch: int = Field(default=32, ge=1, description="crops in a step")
+    steps: int = Field(default=4000, ge=1, description="of the optimiser")
+    learning_rate: float = Field(default=1e-3, gt=0, description="at its highest")
+    average: float = Field(default=0.999, ge=0, lt=1, description="what the averaged weights keep at a step")
+    turned: bool = Field(default=True, description="crops turned and mirrored")
+    length: int = Field(default=1000, ge=2, description="steps T of the forward process")
+    first: float = Field(default=1e-4, gt=0, description="its first beta")
+    last: float = Field(default=0.02, gt=0, lt=1, description="its last beta")
+
+    def schedule(self) -> Schedule:
+        """Of the forward process."""
+        return Schedule.linear(self.length, self.first, self.last)

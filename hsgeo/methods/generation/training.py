@@ -1,0 +1,129 @@
+"""Training of HUD's network on random crops of one scene's state."""
+
+from __future__ import annotations
+
+import math
+from copy import deepcopy
+from typing import Any
+
+import numpy as np
+import torch
+
+from hsgeo.diffusion import forward
+from hsgeo.errors import DataError
+from hsgeo.methods.fusion.training import bfloat16_pays
+from hsgeo.methods.generation.settings import HudTrainingParams
+from hsgeo.networks import AbundanceUNet
+
+#: steps over which the learning rate rises
+RISE = 100
+
+#: shares of the crops that are trained with nothing asked for, and with the shares of their classes alone
+FREE, MIXED = 0.2, 0.3
+
+
+class Crops:
+    """Crops without gaps of a scene's state, the same for the same step and seed.
+
+    Parameters
+    ----------
+    state : float32 array (c, H, W)
+        NaN where the scene has nothing.
+    classes : int array (H, W), optional
+        0 to K - 1, below 0 where not known.
+    count : int
+        K.
+    settings : HudTrainingParams
+
+    Raises
+    ------
+    DataError
+        No crop is without gaps.
+    """
+
+    def __init__(
+        self, state: np.ndarray, settings: HudTrainingParams, classes: np.ndarray | None = None, count: int = 0
+    ) -> None:
+        self.state, self.classes, self.count, self.settings = state, classes, count, settings
+        side = settings.crop
+        gaps = np.pad(~np.isfinite(state).all(0), ((1, 0), (1, 0))).cumsum(0).cumsum(1)
+        if min(state.shape[1:]) < side:
+            raise DataError(
+                f"{state.shape[1]} x {state.shape[2]} pixels hold no crop of {side}; take smaller ones (--set crop=...)."
+            )
+        inside = gaps[side:, side:] - gaps[side:, :-side] - gaps[:-side, side:] + gaps[:-side, :-side]
+        self.places = np.argwhere(inside == 0)
+        if not len(self.places):
+            raise DataError(f"no {side} x {side} pixels without gaps; fill them (restore --task inpaint) or set crop.")
+
+    def batch(self, step: int, seed: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """States (n, c, side, side), and what is asked for (n, K, side, side)."""
+        s, rng = self.settings, np.random.default_rng([seed, step])
+        states, asked = [], []
+        for y, x in self.places[rng.integers(len(self.places), size=s.batch)]:
+            part = (..., slice(y, y + s.crop), slice(x, x + s.crop))
+            images = [self.state[part]]
+            if self.classes is not None:
+                images.append(self._asked(self.classes[part], rng.random()))
+            if s.turned:
+                turns, mirror = int(rng.integers(4)), bool(rng.integers(2))
+                images = [np.rot90(i, turns, (1, 2))[..., :: -1 if mirror else 1] for i in images]
+            states.append(images[0])
+            asked += images[1:]
+        return torch.from_numpy(np.stack(states)), torch.from_numpy(np.stack(asked)) if asked else None
+
+    def _asked(self, classes: np.ndarray, draw: float) -> np.ndarray:
+        """Of each pixel its class, the crop's shares of the classes, or nothing."""
+        exact = (classes == np.arange(self.count)[:, None, None]).astype(np.float32)
+        if draw < FREE:
+            return np.zeros_like(exact)
+        if draw < FREE + MIXED:
+            return np.broadcast_to(shares_of(exact), exact.shape).astype(np.float32)
+        return exact
+
+
+def shares_of(exact: np.ndarray) -> np.ndarray:
+    """Shares (K, 1, 1) of the classes in a map (K, h, w) of zeros and ones; zeros where none is known."""
+    return exact.sum((1, 2), keepdims=True) / max(float(exact.sum()), 1.0)
+
+
+def trained(
+    network: AbundanceUNet, crops: Crops, seed: int = 0, device: str = "cpu", progress: Any = None
+) -> tuple[AbundanceUNet, list[float]]:
+    """Train a network to find the noise (Ho et al. 2020, eq. 14; HUD, eq. 15).
+
+    Returns
+    -------
+    AbundanceUNet
+        The running average of its weights.
+    losses : list of float
+        Of every step.
+    """
+    s, gamma = crops.settings, torch.as_tensor(crops.settings.schedule().gamma, dtype=torch.float32)
+    network = network.to(device).train()
+    average = deepcopy(network)
+    optimiser = torch.optim.AdamW(network.parameters(), s.learning_rate, weight_decay=1e-4)
+    rng, losses = torch.Generator().manual_seed(seed), []
+    for step in range(s.steps):
+        clean, asked = crops.batch(step, seed)
+        t = torch.randint(1, s.length + 1, (len(clean),), generator=rng)
+        noise = torch.randn(clean.shape, generator=rng)
+        z, level = forward(clean, gamma[t].view(-1, 1, 1, 1), noise), gamma[t]
+        with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=bfloat16_pays(torch.device(device))):
+            found = network(z.to(device), level.to(device), None if asked is None else asked.to(device))
+        loss = (found.float() - noise.to(device)).square().mean()
+        rate = s.learning_rate * min(1.0, (step + 1) / RISE) * 0.5 * (1 + math.cos(math.pi * step / s.steps))
+        for group in optimiser.param_groups:
+            group["lr"] = rate
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimiser.step()
+        memory = min(s.average, (step + 1) / (step + 10))
+        with torch.no_grad():
+            for mean, value in zip(average.parameters(), network.parameters(), strict=True):
+                mean.lerp_(value, 1 - memory)
+        losses.append(float(loss.detach()))
+        if progress is not None:
+            progress.advance()
+    return average.cpu().eval(), losses
