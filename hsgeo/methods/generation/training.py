@@ -48,9 +48,8 @@ class Crops:
         side = settings.crop
         gaps = np.pad(~np.isfinite(state).all(0), ((1, 0), (1, 0))).cumsum(0).cumsum(1)
         if min(state.shape[1:]) < side:
-            raise DataError(
-                f"{state.shape[1]} x {state.shape[2]} pixels hold no crop of {side}; take smaller ones (--set crop=...)."
-            )
+            height, width = state.shape[1:]
+            raise DataError(f"{height} x {width} pixels hold no crop of {side}; take smaller ones (--set crop=16).")
         inside = gaps[side:, side:] - gaps[side:, :-side] - gaps[:-side, side:] + gaps[:-side, :-side]
         self.places = np.argwhere(inside == 0)
         if not len(self.places):

@@ -1,0 +1,101 @@
+"""Samples: of known distributions, the same in any window and company; and training, which learns what is there."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from hsgeo.diffusion import Schedule
+from hsgeo.errors import DataError
+from hsgeo.methods.generation import sampling
+from hsgeo.methods.generation.sampling import sampled
+from hsgeo.methods.generation.settings import HudTrainingParams
+from hsgeo.methods.generation.training import Crops, shares_of, trained
+from hsgeo.networks import AbundanceUNet
+
+SCHEDULE = Schedule.linear(1000, 1e-4, 0.02)
+
+
+class Normal(nn.Module):
+    """Finds the noise in normal data of a given mean and variance, as well as can be."""
+
+    multiple, reach = 2, 4
+
+    def __init__(self, mean: float, variance: float) -> None:
+        super().__init__()
+        self.mean, self.variance = mean, variance
+
+    def forward(self, z: torch.Tensor, gamma: torch.Tensor, wanted: torch.Tensor | None = None) -> torch.Tensor:
+        g = gamma.view(-1, 1, 1, 1)
+        return (1 - g).sqrt() * (z - g.sqrt() * self.mean) / (g * self.variance + 1 - g)
+
+
+@pytest.mark.parametrize("eta, steps", [(0.0, 100), (1.0, 400)])
+def test_normal_data_come_out_as_they_are(eta: float, steps: int) -> None:
+    found = sampled(Normal(0.7, 0.09), SCHEDULE, 2, (64, 64), [1, 2], steps, eta)
+    assert float(found.mean()) == pytest.approx(0.7, abs=0.01)
+    assert float(found.std()) == pytest.approx(0.3, rel=0.04)
+
+
+def test_neither_windows_nor_company_matter(monkeypatch) -> None:
+    torch.manual_seed(0)
+    net = AbundanceUNet(2, 3, (4, 6), 1)
+    for value in net.parameters():
+        value.data += 0.1 * torch.randn(value.shape)
+    field = np.random.default_rng(0).random((3, 90, 75), np.float32)
+    asked = [lambda w: field[(slice(None), *w.slices)], lambda w: 0 * field[(slice(None), *w.slices)]]
+    whole = sampled(net, SCHEDULE, 2, (90, 75), [5, 6], 3, wanted=asked)
+    alone = sampled(net, SCHEDULE, 2, (90, 75), [6], 3, wanted=asked[1:])
+    monkeypatch.setattr(sampling, "AT_ONCE", (2 * net.reach + 20) ** 2)
+    assert len(sampling._windows(sampling.Window(0, 90, 0, 75), net, 2)) > 4
+    parts = sampled(net, SCHEDULE, 2, (90, 75), [5, 6], 3, wanted=asked)
+    rounding = 1e-4 * float(whole.std())
+    torch.testing.assert_close(parts, whole, rtol=0, atol=rounding)
+    torch.testing.assert_close(alone[0], whole[1], rtol=0, atol=rounding)
+    assert (whole[0] - whole[1]).abs().mean() > 0.1
+    free = sampled(net, SCHEDULE, 2, (90, 75), [5], 3, wanted=asked[1:])
+    assert (free[0] - whole[0]).abs().mean() > 1e-3
+
+
+def crops(state: np.ndarray, classes: np.ndarray | None = None, **settings) -> Crops:
+    return Crops(state, HudTrainingParams(**({"crop": 8, "batch": 6} | settings)), classes, 3)
+
+
+def test_crops_avoid_gaps_and_are_turned_with_their_classes() -> None:
+    state = np.arange(2 * 30 * 40, dtype=np.float32).reshape(2, 30, 40)
+    classes = (state[0] % 4).astype(int) - 1
+    state[:, 10:12, 20:22] = np.nan
+    source, seen = crops(state, classes, batch=200), []
+    for step in range(3):
+        states, asked = source.batch(step, 7)
+        assert states.isfinite().all() and states.shape == (200, 2, 8, 8) and asked.shape == (200, 3, 8, 8)
+        for one, wish in zip(states.numpy(), asked.numpy(), strict=True):
+            exact = (one[0] % 4 - 1)[None] == np.arange(3)[:, None, None]
+            kinds = {"exact": exact, "mixed": np.broadcast_to(shares_of(exact), exact.shape), "free": 0 * exact}
+            seen += [next(name for name, value in kinds.items() if np.allclose(value, wish))]
+        again = source.batch(step, 7)[0]
+        assert torch.equal(states, again) and not torch.equal(states, source.batch(step, 8)[0])
+    shares = {name: seen.count(name) / len(seen) for name in set(seen)}
+    assert shares == {"exact": pytest.approx(0.5, abs=0.07), "mixed": pytest.approx(0.3, abs=0.07)} | {
+        "free": pytest.approx(0.2, abs=0.07)
+    }
+    with pytest.raises(DataError, match="without gaps"):
+        crops(np.where(np.arange(40) % 6 == 0, np.nan, state))
+    with pytest.raises(DataError, match="hold no crop of 8"):
+        crops(state[:, :5])
+
+
+def test_training_finds_what_two_channels_share() -> None:
+    """Stripes of random phase, the second channel the first one's opposite; samples have both."""
+    x = np.mgrid[:64, :64][1]
+    wave = np.sign(np.sin(2 * np.pi * x / 8)).astype(np.float32)
+    source = crops(np.stack([wave, -wave]), crop=16, batch=16, steps=200, widths=(16, 24), turned=False)
+    torch.manual_seed(1)
+    net, losses = trained(AbundanceUNet(2, 0, (16, 24), 1), source, seed=3)
+    assert losses[0] == pytest.approx(1, abs=0.1) and np.mean(losses[-20:]) < 0.3
+    found = sampled(net, source.settings.schedule(), 2, (32, 32), range(4), 30).numpy()
+    assert np.corrcoef(found[:, 0].ravel(), found[:, 1].ravel())[0, 1] < -0.5
+    power = np.abs(np.fft.rfft(found[:, 0], axis=-1)).mean((0, 1))
+    assert power[1:].argmax() + 1 == 4  # a period of 8 pixels in 32
