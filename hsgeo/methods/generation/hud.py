@@ -1,0 +1,235 @@
+"""HUD (Shen et al. 2025): scenes drawn by diffusion in the space of a scene's own abundances.
+
+The published method has fixed endmembers, tiles of 32 pixels and one model for a scene. Here spectra vary about the
+mixtures as they do in the scene (`encoding`), samples have any size (`sampling`), and classes can be asked for
+(`training`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import ValidationError
+
+from hsgeo import __version__
+from hsgeo.errors import ModelError, OutputWriteError
+from hsgeo.methods.generation.encoding import Encoding, fitted_encoding
+from hsgeo.methods.generation.sampling import Wanted, sampled
+from hsgeo.methods.generation.settings import HudTrainingParams
+from hsgeo.methods.generation.training import Crops, trained
+from hsgeo.methods.unmixing.fit import found_endmembers
+from hsgeo.networks import AbundanceUNet
+from hsgeo.scene.window import Window
+
+#: of the file's header; another number means that channels or layers have changed
+FORMAT = 1
+
+#: added to a sample's seed for the sensor's noise, which has a field of its own
+NOISE = 1 << 31
+
+
+@dataclass(frozen=True)
+class Hud:
+    """A trained generator.
+
+    Attributes
+    ----------
+    network : AbundanceUNet
+    encoding : Encoding
+        Of spectra in the bands `bands`.
+    settings : HudTrainingParams
+    bands : int array (B_used,)
+        Those of the scene's that are generated.
+    count : int
+        The scene's bands B.
+    classes : list of str
+        Names of the classes that can be asked for.
+    about : mapping
+        ``wavelengths`` (nm, of all bands), ``cosine``, ``losses``, ``how`` endmembers were found, ``version``.
+    name : str
+        Where it came from.
+    """
+
+    network: AbundanceUNet
+    encoding: Encoding
+    settings: HudTrainingParams
+    bands: np.ndarray
+    count: int
+    classes: list[str] = field(default_factory=list)
+    about: Mapping[str, Any] = field(default_factory=dict)
+    name: str = "untrained"
+
+    def states(
+        self,
+        shape: tuple[int, int],
+        seeds: Sequence[int],
+        steps: int,
+        eta: float = 1.0,
+        wanted: Sequence[Wanted] | None = None,
+        device: str = "cpu",
+        progress: Any = None,
+    ) -> np.ndarray:
+        """States (n, c, height, width), one for each seed; see `hsgeo.methods.generation.sampling.sampled`."""
+        if self.classes and wanted is None:
+            count = len(self.classes)
+            wanted = [lambda window: np.zeros((count, *window.shape), np.float32)] * len(seeds)
+        channels = self.encoding.channels
+        schedule = self.settings.schedule()
+        return sampled(self.network, schedule, channels, shape, seeds, steps, eta, wanted, device, progress).numpy()
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write a safetensors file, whole or not at all.
+
+        Raises
+        ------
+        OutputWriteError
+            The folder is missing or cannot be written, or the disk is full.
+        """
+        from safetensors.torch import save
+
+        header = {
+            "format": FORMAT,
+            "method": "hud",
+            "version": __version__,
+            "settings": self.settings.model_dump(mode="json"),
+            "bands": self.bands.tolist(),
+            "count": self.count,
+            "classes": self.classes,
+            **self.about,
+        }
+        state = {f"network.{name}": v.detach().cpu().contiguous() for name, v in self.network.state_dict().items()}
+        state |= {
+            f"encoding.{name}": torch.from_numpy(np.ascontiguousarray(v)) for name, v in asdict(self.encoding).items()
+        }
+        beside = Path(f"{path}.part")
+        try:
+            beside.write_bytes(save(state, {"hsgeo": json.dumps(header)}))
+            os.replace(beside, path)
+        except OSError as error:
+            with suppress(OSError):
+                beside.unlink()
+            raise OutputWriteError(f"{path}: the model cannot be written ({error.strerror}).") from error
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Hud:
+        """Read a file.
+
+        Raises
+        ------
+        ModelError
+            It is none of ours, of another format, or damaged.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(str(path), "pt") as opened:
+                header = json.loads((opened.metadata() or {}).get("hsgeo", "null"))
+                state = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+        except FileNotFoundError as error:
+            raise ModelError(f"{path}: no such model; train one with hsgeo train hud SCENE -o {path}.") from error
+        except (SafetensorError, OSError, ValueError) as error:
+            raise ModelError(f"{path}: not a model file, or a damaged one; give one of hsgeo train hud.") from error
+        if not isinstance(header, dict) or header.pop("method", None) != "hud":
+            raise ModelError(f"{path}: not a model of hud; give one that hsgeo train hud has written.")
+        if header.pop("format", None) != FORMAT:
+            raise ModelError(f"{path}: written by hsgeo {header.get('version')} for other layers; train it again.")
+        try:
+            settings = HudTrainingParams.model_validate(header.pop("settings"))
+            named = {kind: _part(state, kind) for kind in ("encoding", "network")}
+            encoding = Encoding(**{name: value.numpy() for name, value in named["encoding"].items()})
+            classes, bands, count = (header.pop(name) for name in ("classes", "bands", "count"))
+            network = AbundanceUNet(encoding.channels, len(classes), settings.widths, settings.blocks)
+            network.load_state_dict(named["network"])
+        except (ValidationError, ValueError, RuntimeError, KeyError, TypeError) as error:
+            said = " ".join(str(error).split())[:200]
+            raise ModelError(f"{path}: the model file does not fit itself ({said}); train it again.") from error
+        return cls(network.eval(), encoding, settings, np.array(bands), count, classes, header, str(path))
+
+    def refuse(self, scene: str, bands: int, wavelengths: np.ndarray) -> None:
+        """Refuse a scene that the model is not of.
+
+        Parameters
+        ----------
+        scene : str
+            Its name.
+        bands : int
+        wavelengths : array (bands,)
+            nm, NaN where not known.
+
+        Raises
+        ------
+        ModelError
+            It has other bands.
+        """
+        if bands != self.count:
+            raise ModelError(f"{self.name}: made for {self.count} bands, {scene} has {bands}; train one on it.")
+        apart = np.abs(np.array(self.about["wavelengths"], float) - wavelengths)
+        if np.isfinite(apart).any() and np.nanmedian(apart) > 1:
+            raise ModelError(
+                f"{self.name}: made for other wavelengths, {np.nanmedian(apart):.0f} nm from those of {scene}; "
+                "train one on it."
+            )
+
+
+def _part(state: Mapping[str, torch.Tensor], kind: str) -> dict[str, torch.Tensor]:
+    return {name.removeprefix(f"{kind}."): value for name, value in state.items() if name.startswith(f"{kind}.")}
+
+
+def fitted_hud(
+    source: Any,
+    good: np.ndarray,
+    bad_reason: Sequence[str],
+    params: HudTrainingParams,
+    wavelengths: np.ndarray,
+    labels: np.ndarray | None = None,
+    classes: Sequence[str] = (),
+    device: str = "cpu",
+    progress: Any = None,
+) -> Hud:
+    """Train a generator on a scene.
+
+    Parameters
+    ----------
+    source : SceneSource
+        Of a scene that fits into memory as a state of p + q channels.
+    good : bool array (B,)
+    bad_reason : sequence of str
+    params : HudTrainingParams
+    wavelengths : array (B,)
+        nm.
+    labels : int array (H, W), optional
+        Numbers in `classes`, below 0 where not known.
+    classes : sequence of str
+
+    Raises
+    ------
+    DataError
+        Too few pixels have data for the endmembers or for a crop.
+    BandError
+        Too few bands can be used.
+    """
+    found = found_endmembers(source, good, bad_reason, params)
+    whole = source.read(Window(0, source.shape[0], 0, source.shape[1]))[found.bands]
+    encoding, cosine = fitted_encoding([whole], found.spectra, params.variability, params.most_directions, device)
+    crops = Crops(encoding.encoded(whole, device), params, labels, len(classes))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(params.seed)
+        network = AbundanceUNet(encoding.channels, len(classes), params.widths, params.blocks)
+    network, losses = trained(network, crops, params.seed, device, progress)
+    every = max(1, len(losses) // 100)
+    about = {
+        "wavelengths": [float(nm) if np.isfinite(nm) else None for nm in wavelengths],
+        "cosine": cosine,
+        "losses": [float(np.mean(losses[i : i + every])) for i in range(0, len(losses), every)],
+        "how": found.how,
+        "notes": found.notes,
+    }
+    return Hud(network, encoding, params, found.bands, len(good), list(classes), about)
