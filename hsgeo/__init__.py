@@ -15,6 +15,7 @@ _EXPORTS = {
     "write_scene": "hsgeo.scene",
     "make_scene": "hsgeo.scene",
     "fuse": "hsgeo.tasks",
+    "generate": "hsgeo.tasks",
     "restore": "hsgeo.tasks",
     "unmix": "hsgeo.tasks",
     "assess": "hsgeo.tasks",
@@ -31,6 +32,7 @@ __all__ = [
     "assess",
     "convert",
     "fuse",
+    "generate",
     "make_scene",
     "open_scene",
     "restore",
@@ -42,7 +44,7 @@ __all__ = [
 if TYPE_CHECKING:
     from hsgeo.errors import HsgeoError, InputError
     from hsgeo.scene import make_scene, open_scene, write_scene
-    from hsgeo.tasks import assess, convert, fuse, restore, simulate, unmix
+    from hsgeo.tasks import assess, convert, fuse, generate, restore, simulate, unmix
 
 
 def __getattr__(name: str) -> Any:

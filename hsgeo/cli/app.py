@@ -8,7 +8,7 @@ import traceback
 
 import typer
 
-from hsgeo.cli import assess, bench, convert, demo, fuse, info, restore, simulate, train, unmix
+from hsgeo.cli import assess, bench, convert, demo, fuse, generate, info, restore, simulate, train, unmix
 from hsgeo.errors import HsgeoError
 
 INTERRUPTED = "interrupted; what is done is kept: run the same command with --resume."
@@ -26,10 +26,12 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for command in (
-    info.info, fuse.fuse, restore.restore, unmix.unmix, assess.assess, simulate.simulate, convert.convert, demo.demo,
+    info.info, fuse.fuse, restore.restore, unmix.unmix, generate.generate, assess.assess, simulate.simulate,
+    convert.convert, demo.demo,
 ):  # fmt: skip
     app.command()(command)
 train.group.command("hsr-diff")(train.hsr_diff)
+train.group.command("hud")(train.hud)
 app.add_typer(train.group, name="train")
 app.add_typer(bench.group, name="bench")
 

@@ -7,10 +7,10 @@ from typing import Annotated, Any
 import typer
 
 from hsgeo.cli import options as o
-from hsgeo.cli.printing import print_rows
+from hsgeo.cli.printing import print_notes, print_rows
 from hsgeo.errors import ParameterError
 
-group = typer.Typer(help="Train a network on a pair, or on reference scenes.", no_args_is_help=True)
+group = typer.Typer(help="Train a network on a scene, a pair, or reference scenes.", no_args_is_help=True)
 
 
 def parse_ratio(text: str | None) -> int | tuple[int, int] | None:
@@ -118,3 +118,47 @@ def print_report(r: dict[str, Any]) -> None:
             ("curves", f"{r['curves']}, numbers in {r['log']}"),
         ]
     )
+
+
+@o.command
+def hud(
+    scene: Annotated[str, typer.Argument(help="Raster file, folder of band files, or zarr store.")],
+    *,
+    output: Annotated[str, typer.Option("-o", "--output", help="The model, .safetensors.")],
+    endmembers: Annotated[int | None, typer.Option("--endmembers", help="How many [default: counted].")] = None,
+    steps: Annotated[int | None, typer.Option("--steps", min=1, help="Steps of the optimiser.")] = None,
+    sensor: o.SensorName = None,
+    bands: o.Bands = None,
+    bbox: o.Bbox = None,
+    config: o.Config = None,
+    settings: o.Settings = None,
+    seed: o.Seed = 0,
+    device: o.Device = "auto",
+    overwrite: o.Overwrite = False,
+    progress: Any,
+) -> o.Said:
+    """Train a generator on one scene; use it by: hsgeo generate SCENE --model MODEL."""
+    from hsgeo.cli.generate import model_rows, print_stages
+    from hsgeo.tasks import RunOptions, train_hud
+    from hsgeo.tasks.options import load_parameters
+
+    params = load_parameters(config, settings or [])
+    report = train_hud(
+        scene,
+        output,
+        endmembers=endmembers,
+        sensor=sensor,
+        bands=bands,
+        bbox=o.parse_bbox(bbox),
+        params=params | ({} if steps is None else {"steps": steps}),
+        run=RunOptions(device=device, seed=seed),
+        overwrite=overwrite,
+        progress=progress,
+    )
+
+    def show(r: dict[str, Any]) -> None:
+        print_rows([("model", r["output"]), *model_rows(r)])
+        print_stages(r)
+        print_notes(r)
+
+    return report, show

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from .conversion import convert
     from .demonstration import demo
     from .fusion import FusionJob, fuse
+    from .generation import GenerationOptions, generate, train_hud
     from .info import describe, describe_quality, describe_sensors
     from .inputs import FusionOptions
     from .options import RunOptions, WriteOptions
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "FusionJob",
     "FusionOptions",
+    "GenerationOptions",
     "RestorationJob",
     "RestorationOptions",
     "RunOptions",
@@ -34,9 +36,11 @@ __all__ = [
     "describe_quality",
     "describe_sensors",
     "fuse",
+    "generate",
     "restore",
     "simulate",
     "train",
+    "train_hud",
     "unmix",
 ]
 
@@ -51,6 +55,7 @@ _MODULES = {
     "options": ("RunOptions", "WriteOptions"),
     "restoration": ("RestorationJob", "RestorationOptions", "restore"),
     "training": ("train",),
+    "generation": ("GenerationOptions", "generate", "train_hud"),
     "unmixing": ("UnmixingJob", "UnmixingOptions", "unmix"),
 }
 _EXPORTS = {name: module for module, names in _MODULES.items() for name in names}

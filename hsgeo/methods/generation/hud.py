@@ -36,6 +36,13 @@ FORMAT = 1
 NOISE = 1 << 31
 
 
+class HudMethod:
+    """Method ``hud``."""
+
+    name = "hud"
+    Params = HudTrainingParams
+
+
 @dataclass(frozen=True)
 class Hud:
     """A trained generator.

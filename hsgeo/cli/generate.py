@@ -1,0 +1,81 @@
+"""``hsgeo generate``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import typer
+
+from hsgeo.cli import options as o
+from hsgeo.cli.printing import print_notes, print_rows
+
+
+@o.command
+def generate(
+    scene: Annotated[str, typer.Argument(help="Raster file, folder of band files, or zarr store.")],
+    *,
+    output: o.Output = None,
+    method: Annotated[Literal["hud"], typer.Option("--method", help="Of the generator.")] = "hud",
+    model: Annotated[str | None, typer.Option("--model", help="Of hsgeo train hud [default: trained now].")] = None,
+    count: Annotated[int, typer.Option("--count", help="Tiles.")] = 1,
+    size: Annotated[int, typer.Option("--size", help="Side of a tile, pixels.")] = 128,
+    steps: Annotated[int, typer.Option("--steps", help="Of the sampler.")] = 50,
+    no_variability: Annotated[
+        bool, typer.Option("--no-variability", help="Spectra are mixtures of the endmembers alone.")
+    ] = False,
+    no_noise: Annotated[bool, typer.Option("--no-noise", help="Without the sensor's noise.")] = False,
+    sensor: o.SensorName = None,
+    bands: o.Bands = None,
+    bbox: o.Bbox = None,
+    cog: o.Cog = False,
+    co: o.Creation = None,
+    overwrite: o.Overwrite = False,
+    config: o.Config = None,
+    settings: o.Settings = None,
+    seed: o.Seed = 0,
+    device: o.Device = "auto",
+    progress: Any,
+) -> o.Said:
+    """Draw tiles that look like a scene, with their abundances and classes."""
+    from hsgeo.tasks import GenerationOptions, RunOptions
+    from hsgeo.tasks import generate as task
+    from hsgeo.tasks.options import derived_output, load_parameters
+
+    report = task(
+        scene,
+        output or str(derived_output(scene, "_generated", "")),
+        model=model,
+        options=GenerationOptions(count, size, steps, not no_variability, not no_noise),
+        sensor=sensor,
+        bands=bands,
+        bbox=o.parse_bbox(bbox),
+        params=load_parameters(config, settings or []),
+        run=RunOptions(device=device, seed=seed),
+        write=o.Writing(cog, co, overwrite=overwrite).options(),
+        progress=progress,
+    )
+    return report, _print
+
+
+def model_rows(r: dict[str, Any]) -> list[tuple[str, Any]]:
+    """What is told of a generator."""
+    return [
+        ("endmembers", f"{r['endmembers']} ({r['criterion']}), {r['directions']} directions about their mixtures"),
+        ("spectra", f"mean cosine {r['cosine']:.5f} of the scene's pixels and what these make of them"),
+        ("network", f"{r['parameters']} parameters, {r['trained']} steps, loss {r['loss']:.3f}"),
+    ]
+
+
+def print_stages(r: dict[str, Any]) -> None:
+    """Seconds and memory."""
+    stages = ", ".join(f"{s['stage']} {s['seconds']:.1f} s" for s in r["stages"])
+    peak = max((s.get("peak_rss_bytes") or 0 for s in r["stages"]), default=0)
+    print_rows([("time", f"{stages}; peak memory {peak / 2**30:.2f} GiB")])
+
+
+def _print(r: dict[str, Any]) -> None:
+    print_rows(
+        [("output", f"{r['output']}: {r['tiles']} tiles of {r['size']} pixels, {r['steps']} steps"), *model_rows(r)]
+    )
+    print_stages(r)
+    print_notes(r)
