@@ -260,7 +260,8 @@ def _write_tile(
     values[model.bands] = spectra
     like = source.isel(y=slice(0, 1), x=slice(0, 1))
     tags = {"SYNTHETIC": "yes", "SYNTHETIC_MODEL": "hsgeo hud"}
-    stem, options = f"tile_{number + 1:0{len(str(o.count))}d}", {"creation": dict(write.creation), "provenance": record}
+    stem = f"tile_{number + 1:0{len(str(o.count))}d}"
+    options: dict[str, Any] = {"creation": dict(write.creation), "provenance": record}
     attrs = {**source.attrs, "tags": {**source.attrs.get("tags", {}), **tags}, "source": ""}
     tile = make_scene(values, box, like=like, name="synthetic", attrs=attrs)
     write_scene(tile, folder / f"{stem}.tif", cog=write.cog, dtype=write.dtype, **options)

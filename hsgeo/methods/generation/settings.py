@@ -23,7 +23,7 @@ class HudTrainingParams(UnmixingParams):
     batch: int = Field(default=32, ge=1, description="crops in a step")
     steps: int = Field(default=4000, ge=1, description="of the optimiser")
     learning_rate: float = Field(default=1e-3, gt=0, description="at its highest")
-    average: float = Field(default=0.999, ge=0, lt=1, description="what the averaged weights keep at a step")
+    averaging: float = Field(default=0.999, ge=0, lt=1, description="what the averaged weights keep at a step")
     turned: bool = Field(default=True, description="crops turned and mirrored")
     length: int = Field(default=1000, ge=2, description="steps T of the forward process")
     first: float = Field(default=1e-4, gt=0, description="its first beta")

@@ -118,7 +118,7 @@ def trained(
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimiser.step()
-        memory = min(s.average, (step + 1) / (step + 10))
+        memory = min(s.averaging, (step + 1) / (step + 10))
         with torch.no_grad():
             for mean, value in zip(average.parameters(), network.parameters(), strict=True):
                 mean.lerp_(value, 1 - memory)
