@@ -15,8 +15,11 @@ STUCK = 0.95
 #: times that a hot line is noisier than others
 HOT = 5.0
 
-#: lines around one that tell whether the scene varies there
+#: lines around one that tell how noisy they are
 AROUND = 11
+
+#: share of a band's lines that may be stuck; of what has more the band has nothing to say
+MOST = 0.9
 
 #: share of a band's lines from which they are no longer the exception
 MANY = 0.2
@@ -26,9 +29,7 @@ DEVIATION = 0.6745
 
 
 def stuck_lines(read: Read, lines: Lines, bands: int) -> np.ndarray:
-    """Lines next to all of whose samples are one value, while lines around them vary.
-
-    In a band in which half of the lines are so it is the band that has nothing to say, and none is named.
+    """Lines next to all of whose samples are one value, while the nearest others on both sides vary.
 
     Parameters
     ----------
@@ -52,9 +53,19 @@ def stuck_lines(read: Read, lines: Lines, bands: int) -> np.ndarray:
         counts.append(known)
     enough = np.sum(counts, 0) >= ENOUGH
     still = (np.min(same, 0) >= STUCK) & enough
-    varies = median_filter(np.nan_to_num(median(np.stack(spreads), 0)), (1, AROUND * lines.step)) > 0
-    few = still.sum(1) < 0.5 * np.maximum(enough.sum(1), 1)
-    return still & varies & few[:, None]
+    spread = median(np.stack(spreads), 0)
+    few = still.sum(1) <= MOST * np.maximum(enough.sum(1), 1)
+    return still & _beside_what_varies(spread > 0, enough & ~still) & few[:, None]
+
+
+def _beside_what_varies(varies: np.ndarray, told: np.ndarray) -> np.ndarray:
+    """Lines (B, n) whose nearest ones that are `told` of vary, on both sides where there are two."""
+    n, at = told.shape[1], np.arange(told.shape[1])
+    before = np.maximum.accumulate(np.where(told, at, -1), 1)
+    after = np.minimum.accumulate(np.where(told, at, n)[:, ::-1], 1)[:, ::-1]
+    padded = np.pad(varies, ((0, 0), (0, 1)), constant_values=True)  # beyond either end
+    both = np.take_along_axis(padded, before, 1) & np.take_along_axis(padded, after, 1)
+    return both & told.any(1)[:, None]
 
 
 def hot_lines(read: Read, lines: Lines, noise: np.ndarray, scene: np.ndarray) -> np.ndarray:
