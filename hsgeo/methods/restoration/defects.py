@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.ndimage import median_filter
 
+from hsgeo.methods.restoration.gaps import usable
 from hsgeo.methods.restoration.stripes import ENOUGH, Read, median
 from hsgeo.observation.lines import Lines
 from hsgeo.scene.window import Window
@@ -92,7 +93,9 @@ def hot_lines(read: Read, lines: Lines, noise: np.ndarray, scene: np.ndarray) ->
     spreads, counts = [], []
     for first, end in lines.strips(len(noise)):
         change = np.diff(read(Window(*lines.window(first, end))), axis=1 if lines.along == "columns" else 2)
-        rest = lines.upright(change - np.tensordot(scene, np.tensordot(inside, change, 1), 1), first)
+        known = np.isfinite(change) & usable(change)
+        rest = change - np.tensordot(scene, np.tensordot(inside, np.where(known, change, 0), 1), 1)
+        rest = lines.upright(np.where(known, rest, np.nan), first)
         spreads.append(median(np.abs(rest), 1))
         counts.append(np.isfinite(rest).sum(1))
     spread = np.nan_to_num(median(np.stack(spreads), 0))
