@@ -54,9 +54,9 @@ def stuck_lines(read: Read, lines: Lines, bands: int) -> np.ndarray:
         counts.append(known)
     enough = np.sum(counts, 0) >= ENOUGH
     still = (np.min(same, 0) >= STUCK) & enough
-    spread = median(np.stack(spreads), 0)
-    few = still.sum(1) <= MOST * np.maximum(enough.sum(1), 1)
-    return still & _beside_what_varies(spread > 0, enough & ~still) & few[:, None]
+    varies = np.asarray(median(np.stack(spreads), 0) > 0)
+    few = np.asarray(still.sum(1) <= MOST * np.maximum(enough.sum(1), 1))
+    return still & _beside_what_varies(varies, enough & ~still) & few[:, None]
 
 
 def _beside_what_varies(varies: np.ndarray, told: np.ndarray) -> np.ndarray:

@@ -20,6 +20,9 @@ from hsgeo.unmixing.subspace import Subspace, structured_subspace
 #: pixels that are enough to learn from
 PIXELS = 40000
 
+#: least noise of a band, of its root mean square: what rounding in single precision leaves after sums over the bands
+ROUNDING = 3e-6
+
 
 def learned_from(source: Any, seed: int, pixels: int = PIXELS) -> list[np.ndarray]:
     """Windows (B, h, w) of a scene to learn from, the whole of it where it has no more pixels than that.
@@ -86,4 +89,5 @@ def surveyed(
     if noise is None:  # what was drawn is white, and would count as noise
         drawn = any((usable(image) & ~np.isfinite(image).all(0)).any() for image in bridged)
         noise = noise_levels(complete if drawn and likely else statistics, bridged)
+        noise = np.maximum(noise, ROUNDING * np.sqrt(np.diag(statistics.correlation)))
     return structured_subspace(statistics, neighbours, noise, dimension), statistics
