@@ -54,8 +54,8 @@ def stuck_lines(read: Read, lines: Lines, bands: int) -> np.ndarray:
         counts.append(known)
     enough = np.sum(counts, 0) >= ENOUGH
     still = (np.min(same, 0) >= STUCK) & enough
-    varies = np.asarray(median(np.stack(spreads), 0) > 0)
-    few = np.asarray(still.sum(1) <= MOST * np.maximum(enough.sum(1), 1))
+    varies = median(np.stack(spreads), 0) > 0
+    few = still.sum(1) <= MOST * np.maximum(enough.sum(1), 1)
     return still & _beside_what_varies(varies, enough & ~still) & few[:, None]
 
 
@@ -66,7 +66,7 @@ def _beside_what_varies(varies: np.ndarray, told: np.ndarray) -> np.ndarray:
     after = np.minimum.accumulate(np.where(told, at, n)[:, ::-1], 1)[:, ::-1]
     padded = np.pad(varies, ((0, 0), (0, 1)), constant_values=True)  # beyond either end
     both = np.take_along_axis(padded, before, 1) & np.take_along_axis(padded, after, 1)
-    return both & told.any(1)[:, None]
+    return both & told.any(1, keepdims=True)
 
 
 def hot_lines(read: Read, lines: Lines, noise: np.ndarray, scene: np.ndarray) -> np.ndarray:
