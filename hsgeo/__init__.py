@@ -16,6 +16,7 @@ _EXPORTS = {
     "make_scene": "hsgeo.scene",
     "fuse": "hsgeo.tasks",
     "restore": "hsgeo.tasks",
+    "unmix": "hsgeo.tasks",
     "assess": "hsgeo.tasks",
     "simulate": "hsgeo.tasks",
     "convert": "hsgeo.tasks",
@@ -34,13 +35,14 @@ __all__ = [
     "open_scene",
     "restore",
     "simulate",
+    "unmix",
     "write_scene",
 ]
 
 if TYPE_CHECKING:
     from hsgeo.errors import HsgeoError, InputError
     from hsgeo.scene import make_scene, open_scene, write_scene
-    from hsgeo.tasks import assess, convert, fuse, restore, simulate
+    from hsgeo.tasks import assess, convert, fuse, restore, simulate, unmix
 
 
 def __getattr__(name: str) -> Any:

@@ -9,6 +9,7 @@ import torch
 
 from hsgeo.methods.base import get_method
 from hsgeo.methods.restoration.base import get_restoration, get_superres
+from hsgeo.methods.unmixing.base import get_unmixing
 from hsgeo.sensors import load_sensor
 from hsgeo.tasks.options import find_config, load_parameters
 from hsgeo.tasks.training import settings_of
@@ -38,6 +39,13 @@ def test_a_restoration_s_file_states_the_defaults(path):
     values = load_parameters(path.stem, [])
     assert kind(**values) == kind() and set(values) == set(kind.model_fields)
     assert path.read_text().startswith("#")
+
+
+@pytest.mark.parametrize("method", ["fcls", "linear"])
+def test_the_unmixing_s_file_states_the_defaults(method):
+    kind = get_unmixing(method).Params
+    values = load_parameters("unmix", [])
+    assert kind(**values) == kind() and set(values) == set(kind.model_fields)
 
 
 def test_all_parameters_of_hsr_diff_are_in_its_file():

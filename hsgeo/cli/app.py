@@ -8,7 +8,7 @@ import traceback
 
 import typer
 
-from hsgeo.cli import assess, bench, convert, demo, fuse, info, restore, simulate, train
+from hsgeo.cli import assess, bench, convert, demo, fuse, info, restore, simulate, train, unmix
 from hsgeo.errors import HsgeoError
 
 INTERRUPTED = "interrupted; what is done is kept: run the same command with --resume."
@@ -25,7 +25,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (info.info, fuse.fuse, restore.restore, assess.assess, simulate.simulate, convert.convert, demo.demo):
+for command in (
+    info.info, fuse.fuse, restore.restore, unmix.unmix, assess.assess, simulate.simulate, convert.convert, demo.demo,
+):  # fmt: skip
     app.command()(command)
 train.group.command("hsr-diff")(train.hsr_diff)
 app.add_typer(train.group, name="train")

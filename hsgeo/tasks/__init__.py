@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .reduction import simulate
     from .restoration import RestorationJob, RestorationOptions, restore
     from .training import train
+    from .unmixing import UnmixingJob, UnmixingOptions, unmix
 
 __all__ = [
     "FusionJob",
@@ -23,6 +24,8 @@ __all__ = [
     "RestorationJob",
     "RestorationOptions",
     "RunOptions",
+    "UnmixingJob",
+    "UnmixingOptions",
     "WriteOptions",
     "assess",
     "convert",
@@ -34,6 +37,7 @@ __all__ = [
     "restore",
     "simulate",
     "train",
+    "unmix",
 ]
 
 _MODULES = {
@@ -47,6 +51,7 @@ _MODULES = {
     "options": ("RunOptions", "WriteOptions"),
     "restoration": ("RestorationJob", "RestorationOptions", "restore"),
     "training": ("train",),
+    "unmixing": ("UnmixingJob", "UnmixingOptions", "unmix"),
 }
 _EXPORTS = {name: module for module, names in _MODULES.items() for name in names}
 

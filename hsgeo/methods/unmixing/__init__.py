@@ -1,0 +1,1 @@
+"""Unmixing methods: endmembers by one look at the whole scene, abundances tile by tile."""
