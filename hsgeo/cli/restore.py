@@ -108,10 +108,7 @@ def _print(r: dict[str, Any]) -> None:
             ("noise", f"{levels[len(levels) // 2]:.3g} (median of the bands; {levels[0]:.3g} to {levels[-1]:.3g})"),
             ("subspace", r.get("subspace")),
             ("mixture", r.get("passes")),
-            (
-                "networks",
-                f"{r['networks']:.0%} of the result, the rest subspace" if r["networks"] is not None else None,
-            ),
+            ("networks", _networks(r)),
             *defect_rows(r.get("defects", {})),
             ("filled", f"{r['filled']} of {r['missing']} missing samples" if r["missing"] else None),
             ("psf", r.get("psf")),
@@ -123,11 +120,22 @@ def _print(r: dict[str, Any]) -> None:
     print_notes(r)
 
 
+def _networks(r: dict[str, Any]) -> str | None:
+    """What networks were fitted, and what has become of them."""
+    if "configuration" not in r:
+        return None
+    told = f"{r['configuration']}, {r['steps']} steps, {r['samples']} sample{'s' if r['samples'] > 1 else ''}"
+    if r["networks"] is None:
+        return told
+    better = "" if r["networks"] > 0.005 else ": by noise that they have not seen they are no better"
+    return f"{told}; {r['networks']:.0%} of the result, the rest subspace{better}"
+
+
 def _removed(removed: dict[str, float | None]) -> str | None:
     if removed["over_noise"] is None:
         return None
     shares = [
-        f"{share:.1%} of it shared by neighbouring {what}"
+        f"{f'{share:.1%}' if share > 0 else 'none'} of it shared by neighbouring {what}"
         for what, share in (("pixels", removed["space"]), ("bands", removed["spectrum"]))
         if share is not None
     ]

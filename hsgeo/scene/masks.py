@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from hsgeo.errors import BandError
+
 from .grids import PixelMap, crop, extent_text, overlap
 from .model import geobox_of, label
 from .notes import Warned
@@ -36,20 +38,30 @@ class Mask:
 
     @classmethod
     def of(cls, scene: xr.DataArray, mask: xr.DataArray, notes: list[str] | None = None) -> Mask:
-        """A mask of a scene: of each of its bands where it has as many, else of the pixels that any layer hides.
+        """A mask of a scene: one layer for all bands, or a layer for each.
 
         Parameters
         ----------
         scene, mask : scene
+            Of a scene that has some bands of a file, the mask may have a layer for each of the file's.
         notes : list of str, optional
             Gains a sentence when the two do not meet.
+
+        Raises
+        ------
+        BandError
+            Another number of layers.
         """
         target, source = geobox_of(scene), geobox_of(mask)
         if overlap(target, source, 1) is None and notes is not None:
             where = extent_text(source, target)
             notes.append(Warned(f"the mask {label(mask)} ({where}) does not meet {label(scene)}."))
-        if mask.sizes["band"] not in (1, scene.sizes["band"]):
-            mask = mask.max("band", keep_attrs=True).expand_dims("band")
+        layers, bands = mask.sizes["band"], scene.sizes["band"]
+        if layers not in (1, bands):
+            if layers != scene.attrs.get("of_bands"):
+                wanted = f"one layer for all bands or one for each of the {bands} of {label(scene)}"
+                raise BandError(f"{label(mask)}: a mask has {wanted}, not {layers}.")
+            mask = mask.isel(band=scene["band"].values - 1)
         return cls(mask, source, target)
 
     def hidden(self, window: Window) -> np.ndarray:

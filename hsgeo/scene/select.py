@@ -20,7 +20,7 @@ _NUMBERS = re.compile(r"^(\d+)(?:\s*-\s*(\d+))?$")
 
 
 def select_bands(scene: xr.DataArray, bands: str | Sequence[int]) -> xr.DataArray:
-    """The bands asked for, in the order of the scene.
+    """The bands asked for, in the order of the scene; its attribute ``of_bands`` says how many there were.
 
     Parameters
     ----------
@@ -60,7 +60,8 @@ def select_bands(scene: xr.DataArray, bands: str | Sequence[int]) -> xr.DataArra
         chosen |= hit
     if not chosen.any():
         raise ParameterError(f"bands {bands!r}: name at least one, such as 1-20,35 or 450-900nm.")
-    return scene.isel(band=_tight(np.flatnonzero(chosen)))
+    found = scene.isel(band=_tight(np.flatnonzero(chosen)))
+    return found.assign_attrs(of_bands=scene.attrs.get("of_bands", numbers.size))
 
 
 def _plain(name: str) -> str:

@@ -32,7 +32,7 @@ from hsgeo.tasks.tiling import lazy, planned
 #: how many times finer a scene can be made
 SCALES = 2, 3, 4
 
-#: what is shared by neighbours of what was removed from which on a user should look at it
+#: share of what was removed, and of the noise, that neighbours have in common from which on a user should look at it
 STRUCTURED = 0.05
 
 
@@ -131,6 +131,8 @@ class RestorationJob(Job):
 
         require_scene(scene, "scene")
         o, self.finer = _scaled(options or RestorationOptions())
+        if o.task == "destripe" and o.method != RestorationOptions.method:
+            raise ParameterError(f"--method {o.method} is not for --task destripe, which has one way; leave it out.")
         find = get_superres if o.task == "superres" else get_restoration
         super().__init__([str(path_of(scene))], find, o, run, params, progress)
         with self.progress.stage("open"):
@@ -331,10 +333,11 @@ def removed_of(stats: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
 
 def removed_notes(removed: Mapping[str, float | None], finer: bool = False) -> list[str]:
     """A warning where what was removed, or a `finer` result misses of the scene, has structure, which noise has not."""
+    power = (removed["over_noise"] or 0.0) ** 2
     found = [
         f"{share:.0%} of it is shared by neighbouring {what}"
         for what, share in (("pixels", removed["space"]), ("bands", removed["spectrum"]))
-        if share is not None and share > STRUCTURED
+        if share is not None and share * min(power, 1) > STRUCTURED
     ]
     if not found:
         return []

@@ -7,8 +7,10 @@ import pytest
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
+from hsgeo.errors import BandError
 from hsgeo.scene.masks import apply_mask
 from hsgeo.scene.model import make_scene
+from hsgeo.scene.select import select_bands
 
 
 def scene(data, gsd, x0=500000.0, y0=5800000.0, crs="EPSG:32633"):
@@ -30,6 +32,18 @@ def test_same_grid_finer_and_coarser_masks(lazy):
     coarse[0, 1, 3] = 1
     hidden = np.isnan(apply_mask(image, scene(coarse, 60)).values[1])
     assert hidden[2:4, 6:8].all() and hidden.sum() == 4
+
+
+def test_layers_of_a_mask_belong_to_bands():
+    image, layers = scene(np.ones((4, 8, 8)), 30), np.zeros((4, 8, 8))
+    layers[2, 3, 5] = 1
+    for chosen, at in (("2-4", 1), ("3", 0), ("1,3,4", 1)):
+        hidden = np.isnan(apply_mask(select_bands(image, chosen), scene(layers, 30)).values)
+        assert hidden.sum() == 1 and hidden[at, 3, 5]
+    assert np.isfinite(apply_mask(select_bands(image, "1-2"), scene(layers, 30)).values).all()
+    for wrong in (layers[:2], np.concatenate([layers, layers])):
+        with pytest.raises(BandError, match="one layer for all bands or one for each of the 4"):
+            apply_mask(image, scene(wrong, 30))
 
 
 def test_masks_outside_or_of_nodata_hide_nothing():

@@ -13,8 +13,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from hsgeo.errors import ParameterError
 from hsgeo.methods.base import Params
-from hsgeo.methods.registry import find
+from hsgeo.methods.registry import find, names_of
 from hsgeo.scene.window import Window
 
 
@@ -169,6 +170,9 @@ def get_superres(name: str) -> RestorationMethod:
     Raises
     ------
     ParameterError
-        No such method.
+        No such method, or one of other tasks.
     """
+    finer = names_of("hsgeo.superres", _FINER)
+    if name not in finer and name in names_of("hsgeo.restoration", _BUILT_IN):
+        raise ParameterError(f"--method {name} is not for --task superres, for which there is {', '.join(finer)}.")
     return find("hsgeo.superres", _FINER, name)

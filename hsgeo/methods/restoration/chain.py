@@ -101,6 +101,7 @@ def diagnosed(source: Mended, good: np.ndarray, seed: int = 0) -> Diagnosis:
     hot = tuple((free.lines, np.zeros((source.bands, free.lines.count), bool)) for free in each)
     for free, (lines, found) in zip(each, hot, strict=True):
         found[bands] = hot_lines(bands_of(source, bands, True), lines, free.noise, free.scene)
+        found &= ~dict(stuck)[lines]  # which was bridged from the lines beside it
     return Diagnosis(replace(source, dead=stuck + hot), outline, footprint, bands, dead, stuck, hot, each)
 
 

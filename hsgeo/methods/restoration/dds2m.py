@@ -10,7 +10,8 @@ windows that belong to the scene, not to tiles, and neighbouring windows are ble
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal
@@ -116,7 +117,8 @@ class Dds2mRestorer(ABC):
         for block in wanted.grow(MARGIN).clip(*self.space.scene).blocks(BLOCK):
             window = block.grow(MARGIN).clip(*self.space.scene)
             spectra = values[self.bands][(slice(None), *window.within(outer).slices)]
-            found, share = self.window(spectra, window, device)
+            with _one_thread():
+                found, share = self.window(spectra, window, device)
             starts = zip((block.y0, block.x0), self.space.scene, strict=True)
             weight = np.outer(*(_ramp(start, size) for start, size in starts))
             inside = window.clip_to(wanted)
@@ -213,6 +215,17 @@ class Mixed(Dds2mRestorer):
         return mixing(step, iterate)
 
 
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Fitted networks make much of how sums are rounded, and that is by the number of threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def _ramp(start: int, size: int) -> np.ndarray:
     """Weights of a window of an axis: those of neighbours add up to 1."""
     at = np.arange(max(0, start - MARGIN), min(size, start + BLOCK + MARGIN)) + 0.5
@@ -265,5 +278,6 @@ class Dds2m(RestorationMethod):
                 **space.estimates,
                 "configuration": params.configuration,
                 "steps": settings.steps or settings.start,
+                "samples": params.samples,
             },
         )

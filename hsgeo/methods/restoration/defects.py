@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.ndimage import median_filter
 
+from hsgeo.methods.restoration.gaps import usable
 from hsgeo.methods.restoration.stripes import ENOUGH, Read, median
 from hsgeo.observation.lines import Lines
 from hsgeo.scene.window import Window
@@ -15,8 +16,11 @@ STUCK = 0.95
 #: times that a hot line is noisier than others
 HOT = 5.0
 
-#: lines around one that tell whether the scene varies there
+#: lines around one that tell how noisy they are
 AROUND = 11
+
+#: share of a band's lines that may be stuck; of what has more the band has nothing to say
+MOST = 0.9
 
 #: share of a band's lines from which they are no longer the exception
 MANY = 0.2
@@ -26,9 +30,7 @@ DEVIATION = 0.6745
 
 
 def stuck_lines(read: Read, lines: Lines, bands: int) -> np.ndarray:
-    """Lines next to all of whose samples are one value, while lines around them vary.
-
-    In a band in which half of the lines are so it is the band that has nothing to say, and none is named.
+    """Lines next to all of whose samples are one value, while the nearest others on both sides vary.
 
     Parameters
     ----------
@@ -52,9 +54,19 @@ def stuck_lines(read: Read, lines: Lines, bands: int) -> np.ndarray:
         counts.append(known)
     enough = np.sum(counts, 0) >= ENOUGH
     still = (np.min(same, 0) >= STUCK) & enough
-    varies = median_filter(np.nan_to_num(median(np.stack(spreads), 0)), (1, AROUND * lines.step)) > 0
-    few = still.sum(1) < 0.5 * np.maximum(enough.sum(1), 1)
-    return still & varies & few[:, None]
+    varies = median(np.stack(spreads), 0) > 0
+    few = still.sum(1) <= MOST * np.maximum(enough.sum(1), 1)
+    return still & _beside_what_varies(varies, enough & ~still) & few[:, None]
+
+
+def _beside_what_varies(varies: np.ndarray, told: np.ndarray) -> np.ndarray:
+    """Lines (B, n) whose nearest ones that are `told` of vary, on both sides where there are two."""
+    n, at = told.shape[1], np.arange(told.shape[1])
+    before = np.maximum.accumulate(np.where(told, at, -1), 1)
+    after = np.minimum.accumulate(np.where(told, at, n)[:, ::-1], 1)[:, ::-1]
+    padded = np.pad(varies, ((0, 0), (0, 1)), constant_values=True)  # beyond either end
+    both = np.take_along_axis(padded, before, 1) & np.take_along_axis(padded, after, 1)
+    return both & told.any(1, keepdims=True)
 
 
 def hot_lines(read: Read, lines: Lines, noise: np.ndarray, scene: np.ndarray) -> np.ndarray:
@@ -81,7 +93,9 @@ def hot_lines(read: Read, lines: Lines, noise: np.ndarray, scene: np.ndarray) ->
     spreads, counts = [], []
     for first, end in lines.strips(len(noise)):
         change = np.diff(read(Window(*lines.window(first, end))), axis=1 if lines.along == "columns" else 2)
-        rest = lines.upright(change - np.tensordot(scene, np.tensordot(inside, change, 1), 1), first)
+        known = np.isfinite(change) & usable(change)
+        rest = change - np.tensordot(scene, np.tensordot(inside, np.where(known, change, 0), 1), 1)
+        rest = lines.upright(np.where(known, rest, np.nan), first)
         spreads.append(median(np.abs(rest), 1))
         counts.append(np.isfinite(rest).sum(1))
     spread = np.nan_to_num(median(np.stack(spreads), 0))

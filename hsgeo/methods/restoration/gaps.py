@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from hsgeo.methods.fusion.missing import bridge_each
-from hsgeo.observation.noise import SpectralStatistics
+from hsgeo.observation.noise import SpectralStatistics, pixels_needed
 
 #: share of its bands that a pixel must have to be worked with
 LEAST = 0.5
@@ -15,6 +16,9 @@ LEAST = 0.5
 #: weight of what the whole scene tells of the coefficients of a pixel that lacks bands; on mixed noise 0.3 gives 0.1 to
 #: 0.3 dB over all of it and over next to none
 WEAK = 0.3
+
+#: pixels within which a missing sample has known ones on two sides, where it is bridged
+NEAR = 2
 
 #: pixels solved for at a time
 AT_ONCE = 1 << 15
@@ -26,7 +30,7 @@ def usable(spectra: np.ndarray) -> np.ndarray:
 
 
 def filled(spectra: np.ndarray, noise: np.ndarray | None = None, seed: int = 0) -> np.ndarray:
-    """Spectra (B, h, w) whose single missing samples are bridged band by band; other gaps stay.
+    """Spectra (B, h, w) whose missing samples are bridged band by band where data lie near on two sides; others stay.
 
     Parameters
     ----------
@@ -37,17 +41,58 @@ def filled(spectra: np.ndarray, noise: np.ndarray | None = None, seed: int = 0) 
         Of that noise.
     """
     lacking = ~np.isfinite(spectra) & usable(spectra)
+    lacking &= _between(np.isfinite(spectra))
     if not lacking.any():
         return spectra
     out, bands = spectra.copy(), np.flatnonzero(lacking.any((1, 2)))
     some, gone = spectra[bands], lacking[bands]
-    found = bridge_each(some)
-    found = np.where(np.isnan(found), np.nanmean(some, axis=(1, 2), keepdims=True), found)
-    out[bands] = np.where(gone, found, some)
+    out[bands] = np.where(gone, bridge_each(some), some)
     if noise is not None:
         drawn = np.random.default_rng(seed).standard_normal(int(lacking.sum()))
         out[lacking] += (drawn * np.broadcast_to(noise[:, None, None], lacking.shape)[lacking]).astype(out.dtype)
     return out
+
+
+def _between(known: np.ndarray) -> np.ndarray:
+    """Samples (B, h, w) with known ones within `NEAR` pixels both left and right, or above and below."""
+    out = np.zeros_like(known)
+    for axis in (1, 2):
+        wide = np.pad(known, [(0, 0), *((NEAR * (axis == i),) * 2 for i in (1, 2))])
+        shifted = [wide.take(range(i, i + known.shape[axis]), axis) for i in range(2 * NEAR + 1)]
+        out |= np.any(shifted[:NEAR], 0) & np.any(shifted[NEAR + 1 :], 0)
+    return out
+
+
+@dataclass(frozen=True)
+class Likely:
+    """Draws what pixels lack from what they have, as a normal distribution of spectra has it.
+
+    Attributes
+    ----------
+    mean, covariance : arrays (B,), (B, B)
+        Of spectra.
+    """
+
+    mean: np.ndarray
+    covariance: np.ndarray
+
+    def drawn(self, spectra: np.ndarray, seed: int = 0) -> np.ndarray:
+        """Spectra (B, h, w) without gaps, where pixels have enough of their bands."""
+        known = np.isfinite(spectra).reshape(len(spectra), -1)
+        some = np.flatnonzero(~known.all(0) & usable(spectra).ravel())
+        if not len(some):
+            return spectra
+        out, rng = spectra.reshape(len(spectra), -1).copy(), np.random.default_rng(seed)
+        patterns, which = np.unique(known[:, some], axis=1, return_inverse=True)
+        for i, have in enumerate(patterns.T):
+            part, lack = some[which.ravel() == i], ~have
+            gain = np.linalg.lstsq(self.covariance[np.ix_(have, have)], self.covariance[np.ix_(have, lack)])[0].T
+            left = self.covariance[np.ix_(lack, lack)] - gain @ self.covariance[np.ix_(have, lack)]
+            values, vectors = np.linalg.eigh((left + left.T) / 2)
+            noise = (vectors * np.sqrt(np.maximum(values, 0))) @ rng.standard_normal((len(values), len(part)))
+            told = gain @ (out[np.ix_(have, part)] - self.mean[have, None])
+            out[np.ix_(lack, part)] = self.mean[lack, None] + told + noise
+        return out.reshape(spectra.shape)
 
 
 def noise_of_what_is_there(samples: Sequence[np.ndarray]) -> np.ndarray | None:
@@ -55,13 +100,14 @@ def noise_of_what_is_there(samples: Sequence[np.ndarray]) -> np.ndarray | None:
 
     What is bridged has next to no noise, and so the variance that all samples show is that of the known share.
     """
-    known = [np.isfinite(s)[:, usable(s)] for s in samples]
+    whole = [filled(s) for s in samples]
+    known = [np.isfinite(s)[:, np.isfinite(w).all(0)] for s, w in zip(samples, whole, strict=True)]
     share = sum(k.sum(1) for k in known) / max(1, sum(k.shape[1] for k in known))
-    if (share == 1).all():
-        return None
     statistics = SpectralStatistics(len(share))
-    for sample in samples:
-        statistics.update(filled(sample).reshape(len(share), -1).T)
+    for image in whole:
+        statistics.update(image.reshape(len(share), -1).T)
+    if (share == 1).all() or statistics.n < pixels_needed(len(share)):
+        return None
     return statistics.noise_std() / np.sqrt(np.maximum(share, LEAST))
 
 

@@ -78,8 +78,7 @@ def line_offsets(
     error = noise[:, None] * np.sqrt(np.pi / 2 / np.maximum(count, 1))  # of a median
     known = count >= ENOUGH
     own, parts = _own(np.nan_to_num(whole), np.where(counts > 0, levels, whole), error, scene, known)
-    scatter = _scatter(parts / error, own / error, share)
-    own, doubt = _alone(own / error, scatter)
+    own, doubt = _alone(own / error, parts / error, share)
     return np.where((np.abs(own) > SURE * doubt) & known, own * error, 0.0)
 
 
@@ -175,18 +174,29 @@ def _scatter(parts: np.ndarray, whole: np.ndarray, share: np.ndarray) -> np.ndar
     return np.sqrt(np.square(share * (parts - whole)).sum(0) * len(parts) / (len(parts) - 1))
 
 
-def _alone(own: np.ndarray, scatter: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """What of offsets (B, n), in standard errors, the bands around do not share, and how many of these its error is.
+def _alone(own: np.ndarray, parts: np.ndarray, share: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What of offsets (B, n), in standard errors, is a stripe's, and how many of these its error is.
 
-    A detector line is off in single bands, and all along. What most of the bands around share, or what changes along
-    the line more than noise does, is scene that the fit has missed: on EnMAP's Potsdam that alone was up to 20 standard
-    errors in 20 to 40 bands side by side.
+    A stripe is the same all along its line, as its `parts` (P, B, n) tell, which have a `share` each. What changes
+    along the line more than noise does is scene that the fit has missed, and so is what most of the bands around share,
+    unless that is the same all along: on EnMAP's Potsdam such scene was up to 20 standard errors in 20 to 40 bands side
+    by side, and changed by its own size.
     """
-    windows, differing = (
-        sliding_window_view(np.pad(a, ((AROUND, AROUND), (0, 0)), constant_values=np.nan), 2 * AROUND + 1, 0)
-        for a in (own, scatter)
-    )
+    scatter = _scatter(parts, own, share)
+    windows = _around(own)
     shared = median(windows, -1)
     spread = 1.4826 * median(np.abs(windows - shared[..., None]), -1)
-    shared = np.clip(np.where(np.abs(shared) > 1, shared, 0.0), np.minimum(own, 0), np.maximum(own, 0))
-    return own - shared, np.max([np.ones_like(own), spread, median(differing, -1), OWN * scatter], 0)
+    steady = np.zeros(own.shape, bool)
+    if len(lines := np.flatnonzero((np.abs(shared) > SURE).any(0))):
+        each, shares = (np.stack([median(_around(p), -1) for p in parts[..., lines]]), share[..., lines])
+        mean = (shares * each).sum(0)
+        steady[:, lines] = np.abs(mean) > SURE * _scatter(each, mean, shares)
+    scene = np.where(steady | (np.abs(shared) < 1), 0.0, np.clip(shared, np.minimum(own, 0), np.maximum(own, 0)))
+    differing = median(_around(scatter), -1)
+    return own - scene, np.max([np.ones_like(own), np.where(steady, 0, spread), differing, OWN * scatter], 0)
+
+
+def _around(values: np.ndarray) -> np.ndarray:
+    """Of values (B, n) those of the bands around each, (B, n, 2 AROUND + 1); NaN beyond the ends."""
+    wide = np.pad(values, ((AROUND, AROUND), (0, 0)), constant_values=np.nan)
+    return sliding_window_view(wide, 2 * AROUND + 1, 0)

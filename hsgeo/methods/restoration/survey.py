@@ -8,10 +8,10 @@ from typing import Any, Literal
 import numpy as np
 
 from hsgeo.errors import DataError
-from hsgeo.methods.restoration.gaps import filled, noise_of_what_is_there
+from hsgeo.methods.restoration.gaps import Likely, filled, noise_of_what_is_there, usable
 from hsgeo.methods.streaming import spectral_statistics
 from hsgeo.observation.fine_noise import noise_levels
-from hsgeo.observation.noise import SpectralStatistics
+from hsgeo.observation.noise import SpectralStatistics, pixels_needed
 from hsgeo.observation.structure import NEIGHBOURS, NeighbourStatistics
 from hsgeo.scene.model import label
 from hsgeo.scene.window import Window
@@ -19,6 +19,9 @@ from hsgeo.unmixing.subspace import Subspace, structured_subspace
 
 #: pixels that are enough to learn from
 PIXELS = 40000
+
+#: least noise of a band, of its root mean square: what rounding in single precision leaves after sums over the bands
+ROUNDING = 3e-6
 
 
 def learned_from(source: Any, seed: int, pixels: int = PIXELS) -> list[np.ndarray]:
@@ -72,11 +75,19 @@ def surveyed(
     neighbours = NeighbourStatistics(len(bands), pairs)
     known = [s[bands] for s in samples]
     level = noise_of_what_is_there(known)
+    bridged = [filled(s, level, i) for i, s in enumerate(known)]
+    complete = SpectralStatistics(len(bands))
+    for image in bridged:
+        complete.update(image.reshape(len(bands), -1).T)
+    likely = None if complete.n < pixels_needed(len(bands)) else Likely(complete.mean, complete.covariance)
 
     def read(window: Window) -> np.ndarray:
-        return filled(source.read(window)[bands], level, window.y0)
+        spectra = filled(source.read(window)[bands], level, window.y0)
+        return spectra if likely is None else likely.drawn(spectra, window.y0)
 
     statistics = spectral_statistics(read, source.shape, source.bands, np.arange(len(bands)), neighbours)
-    if noise is None:
-        noise = noise_levels(statistics, [filled(s, level) for s in known])
+    if noise is None:  # what was drawn is white, and would count as noise
+        drawn = any((usable(image) & ~np.isfinite(image).all(0)).any() for image in bridged)
+        noise = noise_levels(complete if drawn and likely else statistics, bridged)
+        noise = np.maximum(noise, ROUNDING * np.sqrt(np.diag(statistics.correlation)))
     return structured_subspace(statistics, neighbours, noise, dimension), statistics

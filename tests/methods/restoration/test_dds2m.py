@@ -11,6 +11,7 @@ from hsgeo.errors import DataError, ParameterError
 from hsgeo.methods.restoration import dds2m
 from hsgeo.methods.restoration.base import RestoredTile, Restorer, get_restoration
 from hsgeo.methods.restoration.dds2m import Alone, Dds2mParams, Dds2mRestorer, Mixed
+from hsgeo.methods.restoration.variational import reverse
 from hsgeo.scene.source import SceneSource
 from hsgeo.scene.window import Window
 from tests.methods.restoration.test_subspace import SIGMA, inputs, noisy, rmse, truth
@@ -48,6 +49,18 @@ def test_tiles_are_parts_of_the_whole(z, monkeypatch, task) -> None:
     for start in (0, 16, 32):
         weights[max(0, start - 4) : start + 20] += dds2m._ramp(start, 40)
     np.testing.assert_allclose(weights, 1)
+
+
+def test_threads_change_nothing(z, monkeypatch) -> None:
+    y, whole, seen = noisy(z), Window(0, SHAPE[0], 0, SHAPE[1]), []
+    model, before = fitted(y, steps=2, task="inpaint"), torch.get_num_threads()
+    monkeypatch.setattr(dds2m, "reverse", lambda *a, **k: seen.append(torch.get_num_threads()) or reverse(*a, **k))
+    try:
+        torch.set_num_threads(3)
+        tile(model, y, whole)
+        assert seen == [1] and torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_networks_have_a_share_where_they_are_better(z, monkeypatch) -> None:

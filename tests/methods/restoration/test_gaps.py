@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from hsgeo.methods.restoration import gaps
-from hsgeo.methods.restoration.gaps import coefficients, filled, usable
+from hsgeo.methods.restoration.gaps import Likely, coefficients, filled, usable
 
 
 def made() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -46,12 +46,47 @@ def test_what_is_left_open_is_the_mean_s() -> None:
     np.testing.assert_allclose(found, [5 * np.sqrt(3), -7], rtol=2e-3)
 
 
+def test_what_is_drawn_has_the_distribution_that_is_given() -> None:
+    """By the textbook's formula for three of six values, given the others; pixels with fewer stay."""
+    rng = np.random.default_rng(3)
+    root = rng.standard_normal((6, 6))
+    mean, covariance = rng.standard_normal(6), root @ root.T
+    y = np.broadcast_to(rng.standard_normal((6, 1, 1)), (6, 200, 200)).copy()
+    y[1, :100], y[3:5, 50:], y[:5, 0, 0] = np.nan, np.nan, np.nan
+    found = Likely(mean, covariance).drawn(y)
+    np.testing.assert_array_equal(found[np.isfinite(y)], y[np.isfinite(y)])
+    assert np.isnan(found[:5, 0, 0]).all() and np.isnan(found).sum() == 5
+    for rows, lack in ((slice(1, 50), [1]), (slice(50, 100), [1, 3, 4]), (slice(100, 200), [3, 4])):
+        have = [i for i in range(6) if i not in lack]
+        gain = covariance[np.ix_(lack, have)] @ np.linalg.inv(covariance[np.ix_(have, have)])
+        drawn = found[lack, rows].reshape(len(lack), -1)
+        spread = covariance[np.ix_(lack, lack)] - gain @ covariance[np.ix_(have, lack)]
+        error = np.sqrt(np.diag(spread) / drawn.shape[1])
+        want = mean[lack] + gain @ (found[have, rows.start, 0] - mean[have])
+        assert (np.abs(drawn.mean(1) - want) < 4 * error).all()
+        np.testing.assert_allclose(np.cov(drawn).reshape(spread.shape), spread, rtol=0.1, atol=0.05 * spread.max())
+
+
+def test_a_band_lost_in_a_part_keeps_its_noise_and_its_signal() -> None:
+    from tests.methods.restoration.test_subspace import SIGMA, fitted, noisy, truth, whole
+
+    z = truth((64, 60))
+    y = noisy(z)
+    for rows in (10, 32, 50):
+        torn = y.copy()
+        torn[7, :rows] = np.nan
+        model = fitted(torn)
+        assert abs(model.noise[7] / SIGMA - 1) < 0.15
+        left, usual = (np.sqrt(np.square(whole(fitted(a), a) - z)[7, rows:].mean()) for a in (torn, y))
+        assert left < 1.3 * usual
+
+
 def test_single_samples_are_bridged_and_larger_gaps_left() -> None:
     y = np.random.default_rng(1).standard_normal((6, 12, 12)).cumsum(2) + 50
     full = y.copy()
     y[2, 5, 5] = np.nan
     y[:, 8:10, 8:10] = np.nan
-    y[:4, 0, 0] = np.nan
+    y[:4, 0, 0], y[3, 4:, 0], y[3, 4:9, 1] = np.nan, np.nan, np.nan
     assert usable(y)[5, 5] and not usable(y)[8, 8] and not usable(y)[0, 0]
     found = filled(y)
     assert abs(found[2, 5, 5] - full[2, 5, 5]) < 3

@@ -68,6 +68,16 @@ def test_stripes_are_taken_off_and_nothing_else_is_touched(z, along: str) -> Non
     assert rmse(found[put == 0], 0) < 0.014 * SIGMA  # a tenth of what noise does to a median, sqrt(pi / 2 / 80)
 
 
+@pytest.mark.parametrize("adjacent", [4, 8, 16])
+def test_a_stripe_of_many_bands_side_by_side(adjacent: int) -> None:
+    y, put = noisy(truth(SHAPE, 60)), slice(15, 15 + adjacent)
+    y[put, :, 33] += 3 * SIGMA
+    found = y - applied(chain(y, "destripe"), y)
+    np.testing.assert_allclose(found[put, :, 33], 3 * SIGMA, rtol=0.2)
+    found[put, :, 33] = 0
+    assert rmse(found, 0) < 0.014 * SIGMA
+
+
 def test_stripes_along_the_track_of_a_turned_scene(z) -> None:
     from tests.scene.test_footprint import turned
 
@@ -106,6 +116,26 @@ def test_stuck_and_hot_lines_are_found_in_their_bands_alone(z) -> None:
     }
     clean = chain(noisy(z), "denoise").estimates["defects"]
     assert not any(clean.values())
+
+
+@pytest.mark.parametrize("width", [1, 6, 12])
+def test_stuck_lines_side_by_side(z, width: int) -> None:
+    """In one band, in all, and at the edge, as a frame; what is bridged across them is not hot."""
+    y = noisy(z)
+    y[3, 20 : 20 + width], y[:, :, 40 : 40 + width], y[:, :, :width] = 0.0, 0.0, 0.0
+    found = chain(y, "inpaint").estimates["defects"]
+    columns = [*range(width), *range(40, 40 + width)]
+    assert found["stuck_columns"] == {str(band): columns for band in range(len(z))}
+    assert found["stuck_rows"] == {"3": list(range(20, 20 + width))}
+    assert not found["hot_columns"] and not found["hot_rows"]
+
+
+def test_where_most_of_a_scene_is_one_value_no_line_is_stuck(z) -> None:
+    """An island in masked water."""
+    y = np.zeros_like(z)
+    y[:, 30:60, 30:50] = noisy(z)[:, 30:60, 30:50]
+    found = chain(y, "inpaint").estimates["defects"]
+    assert not any(found[name] for name in ("stuck_columns", "stuck_rows"))
 
 
 def test_land_beside_water_is_not_hot(z) -> None:
