@@ -3,6 +3,7 @@
 HUD (Shen et al. 2025) decodes abundances by fixed endmembers, so that all its spectra lie on one simplex. Real spectra
 lie about it. What the mixture misses is kept along the directions in which the scene varies most about it, and drawn
 together with the abundances: so it has the scene's covariance, belongs to its materials, and is as smooth in space.
+It is divided by what the endmembers of a pixel vary by: a hundredth of a roof's reflectance is all of water's.
 """
 
 from __future__ import annotations
@@ -11,12 +12,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.optimize import nnls
 
 from hsgeo.methods.generation.simplex import bound, unbound
 from hsgeo.unmixing.abundances import fcls
 
 #: least standard deviation of a channel, by which it is divided
 LEAST = 1e-6
+
+#: least variance of an endmember along a direction, of the scene's
+SPREAD = 1e-4
 
 #: least share of a band's noise that is taken to be left by a fit
 FREE = 0.05
@@ -32,6 +37,8 @@ class Encoding:
         In the scene's units.
     directions : array (q, B)
         Orthonormal; of what mixtures miss.
+    variances : array (p, q)
+        Of each endmember along each direction; a mixture has their mean by its abundances.
     noise : array (B,)
         Standard deviation of what is left, which is white.
     offset, scale : arrays (p + q,)
@@ -40,6 +47,7 @@ class Encoding:
 
     endmembers: np.ndarray
     directions: np.ndarray
+    variances: np.ndarray
     noise: np.ndarray
     offset: np.ndarray
     scale: np.ndarray
@@ -51,9 +59,12 @@ class Encoding:
 
     def encoded(self, spectra: np.ndarray, device: str = "cpu") -> np.ndarray:
         """The state (p + q, h, w), float32, of spectra (B, h, w); NaN where a band is missing."""
-        raw = _raw(spectra, self.endmembers, self.directions, device)
-        shape = (-1, *(1,) * (raw.ndim - 1))
-        return ((raw - self.offset.reshape(shape)) / self.scale.reshape(shape)).astype(np.float32)
+        pixels = spectra.reshape(len(spectra), -1).T.astype(np.float64)
+        abundances = fcls(pixels, self.endmembers, device)
+        along = (pixels - abundances @ self.endmembers) @ self.directions.T
+        raw = np.concatenate([unbound(abundances.T), along.T / np.sqrt(self.variances.T @ abundances.T)])
+        state = (raw - self.offset[:, None]) / self.scale[:, None]
+        return state.reshape(-1, *spectra.shape[1:]).astype(np.float32)
 
     def decoded(
         self, state: np.ndarray, variability: bool = True, noise: np.ndarray | None = None
@@ -78,8 +89,9 @@ class Encoding:
         raw = state.astype(np.float64) * self.scale.reshape(shape) + self.offset.reshape(shape)
         abundances = bound(raw[:p])
         spectra = np.tensordot(self.endmembers.T, abundances, 1)
-        if variability and len(self.directions):
-            spectra += np.tensordot(self.directions.T, raw[p:], 1)
+        if variability:
+            along = raw[p:] * np.sqrt(np.tensordot(self.variances.T, abundances, 1))
+            spectra += np.tensordot(self.directions.T, along, 1)
         if noise is not None:
             spectra += self.noise.reshape(shape) * noise
         return abundances.astype(np.float32), spectra.astype(np.float32)
@@ -126,10 +138,12 @@ def fitted_encoding(
     left = missed - along[:, :count] @ basis[:count]
     taken = np.linalg.qr(np.concatenate([endmembers[1:] - endmembers[0], basis[:count]]).T)[0]
     free = np.maximum(1 - np.square(taken).sum(1), FREE)  # of each band, what the fit cannot take of its noise
-    raw = np.concatenate([unbound(abundances.T), along[:, :count].T])
+    variances = endmember_variances(along[:, :count], abundances)
+    raw = np.concatenate([unbound(abundances.T), along[:, :count].T / np.sqrt(variances.T @ abundances.T)])
     encoding = Encoding(
         endmembers=np.asarray(endmembers, np.float64),
         directions=basis[:count],
+        variances=variances,
         noise=left.std(0) / np.sqrt(free),
         offset=raw.mean(1),
         scale=np.maximum(raw.std(1), LEAST),
@@ -137,10 +151,12 @@ def fitted_encoding(
     return encoding, cosine(count)
 
 
-def _raw(spectra: np.ndarray, endmembers: np.ndarray, directions: np.ndarray, device: str) -> np.ndarray:
-    """Channels before they are made alike, float64 (p + q, ...)."""
-    flat = spectra.reshape(len(spectra), -1).T.astype(np.float64)
-    abundances = fcls(flat, endmembers, device)
-    missed = flat - abundances @ endmembers
-    raw = np.concatenate([unbound(abundances.T), directions @ missed.T])
-    return raw.reshape(-1, *spectra.shape[1:])
+def endmember_variances(along: np.ndarray, abundances: np.ndarray) -> np.ndarray:
+    """Variances (p, q) of endmembers, whose means by the abundances (n, p) are nearest to squares of `along` (n, q)."""
+    out = np.empty((abundances.shape[1], along.shape[1]))
+    gram = abundances.T @ abundances
+    root = np.linalg.cholesky(gram + 1e-9 * np.trace(gram) * np.eye(len(gram)))
+    for j, squares in enumerate(np.square(along).T):
+        out[:, j] = nnls(root.T, np.linalg.solve(root, abundances.T @ squares))[0]
+        out[:, j] = np.maximum(out[:, j], SPREAD * squares.mean())
+    return np.maximum(out, 1e-300)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hsgeo.methods.generation.encoding import fitted_encoding
+from hsgeo.methods.generation.encoding import endmember_variances, fitted_encoding
 from hsgeo.methods.generation.simplex import bound, unbound
 
 
@@ -64,3 +64,23 @@ def test_directions_are_as_many_as_the_cosine_needs(parts) -> None:
     made = encoding.decoded(encoding.encoded(y))[1]
     want = (made * y).sum(0) / np.linalg.norm(made, axis=0) / np.linalg.norm(y, axis=0)
     assert cosine == pytest.approx(want.mean(), abs=2e-6)
+
+
+def test_each_endmember_varies_by_its_own_measure() -> None:
+    """Water, of a hundredth of the variance of the rest, still has a state of variance 1."""
+    rng = np.random.default_rng(5)
+    variances = np.array([[1e-4, 4e-4], [1e-2, 1e-4], [4e-2, 2e-2]])
+    x = rng.dirichlet([0.3] * 3, 40000)
+    along = rng.standard_normal((40000, 2)) * np.sqrt(x @ variances)
+    found = endmember_variances(along, x)
+    np.testing.assert_allclose(found[:, 0], variances[:, 0], rtol=0.1, atol=2e-4)
+    np.testing.assert_allclose(found[:, 1], variances[:, 1], rtol=0.1, atol=2e-4)
+    endmembers = np.array([[0.02] * 20, np.linspace(0.1, 0.9, 20), np.linspace(0.8, 0.2, 20)])
+    others = np.linalg.svd(endmembers)[2][3:5]
+    y = (x @ endmembers + along @ others).T.reshape(20, 200, 200)
+    encoding, _ = fitted_encoding([y], endmembers, 2, 12)
+    state = encoding.encoded(y).reshape(5, -1)[3:]
+    for k in range(3):
+        assert 0.7 < state[:, x[:, k] > 0.95].std() < 1.4
+    off = np.abs(encoding.decoded(encoding.encoded(y))[1] - y)
+    assert off.mean() < 3e-4 and off.max() < 0.05

@@ -64,9 +64,9 @@ def test_what_does_not_belong_is_refused(y, tmp_path: Path) -> None:
     model = fitted(y)
     model.refuse("scene.tif", 24, NM)
     model.refuse("scene.tif", 24, np.full(24, np.nan))
-    with pytest.raises(ModelError, match="made for 24 bands, other.tif has 20"):
+    with pytest.raises(ModelError, match=r"made for 24 bands, other.* has 20"):
         model.refuse("other.tif", 20, NM[:20])
-    with pytest.raises(ModelError, match="50 nm from those of other.tif"):
+    with pytest.raises(ModelError, match="50 nm from those of other"):
         model.refuse("other.tif", 24, NM + 50)
     path = tmp_path / "m.safetensors"
     with pytest.raises(ModelError, match="no such model"):
