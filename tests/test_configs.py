@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from hsgeo.methods.base import get_method
+from hsgeo.methods.generation.settings import HudTrainingParams
 from hsgeo.methods.restoration.base import get_restoration, get_superres
 from hsgeo.methods.unmixing.base import get_unmixing
 from hsgeo.sensors import load_sensor
@@ -46,6 +47,12 @@ def test_the_unmixing_s_file_states_the_defaults(method):
     kind = get_unmixing(method).Params
     values = load_parameters("unmix", [])
     assert kind(**values) == kind() and set(values) == set(kind.model_fields)
+
+
+def test_the_generation_s_files():
+    values = load_parameters("hud", [])
+    assert HudTrainingParams(**values) == HudTrainingParams() and set(values) == set(HudTrainingParams.model_fields)
+    assert HudTrainingParams(**load_parameters("hud-paper", [])).most_directions == 0
 
 
 def test_all_parameters_of_hsr_diff_are_in_its_file():

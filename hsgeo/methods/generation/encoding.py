@@ -43,6 +43,8 @@ class Encoding:
         Standard deviation of what is left, which is white.
     offset, scale : arrays (p + q,)
         Mean and standard deviation of the channels before.
+    low, high : arrays (p + q,)
+        Least and largest value of the state over the scene.
     """
 
     endmembers: np.ndarray
@@ -51,6 +53,8 @@ class Encoding:
     noise: np.ndarray
     offset: np.ndarray
     scale: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
 
     @property
     def channels(self) -> int:
@@ -140,13 +144,16 @@ def fitted_encoding(
     free = np.maximum(1 - np.square(taken).sum(1), FREE)  # of each band, what the fit cannot take of its noise
     variances = endmember_variances(along[:, :count], abundances)
     raw = np.concatenate([unbound(abundances.T), along[:, :count].T / np.sqrt(variances.T @ abundances.T)])
+    offset, scale = raw.mean(1), np.maximum(raw.std(1), LEAST)
     encoding = Encoding(
         endmembers=np.asarray(endmembers, np.float64),
         directions=basis[:count],
         variances=variances,
         noise=left.std(0) / np.sqrt(free),
-        offset=raw.mean(1),
-        scale=np.maximum(raw.std(1), LEAST),
+        offset=offset,
+        scale=scale,
+        low=(raw.min(1) - offset) / scale,
+        high=(raw.max(1) - offset) / scale,
     )
     return encoding, cosine(count)
 

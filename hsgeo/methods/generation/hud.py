@@ -88,9 +88,10 @@ class Hud:
         if self.classes and wanted is None:
             count = len(self.classes)
             wanted = [lambda window: np.zeros((count, *window.shape), np.float32)] * len(seeds)
-        channels = self.encoding.channels
-        schedule = self.settings.schedule()
-        return sampled(self.network, schedule, channels, shape, seeds, steps, eta, wanted, device, progress).numpy()
+        e, schedule = self.encoding, self.settings.schedule()
+        bounds = e.low, e.high
+        found = sampled(self.network, schedule, e.channels, shape, seeds, steps, eta, wanted, bounds, device, progress)
+        return found.numpy()
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a safetensors file, whole or not at all.

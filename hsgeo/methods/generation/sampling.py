@@ -27,6 +27,7 @@ def sampled(
     steps: int,
     eta: float = 1.0,
     wanted: Sequence[Wanted] | None = None,
+    bounds: tuple[np.ndarray, np.ndarray] | None = None,
     device: str = "cpu",
     progress: Any = None,
 ) -> torch.Tensor:
@@ -48,6 +49,8 @@ def sampled(
         1 draws noise at every step (ancestral), 0 at the start alone (DDIM).
     wanted : sequence of callables, optional
         One for each seed.
+    bounds : (array (channels,), array (channels,)), optional
+        Least and largest value of the clean state, within which its estimate is kept at every step.
 
     Returns
     -------
@@ -70,6 +73,9 @@ def sampled(
             with torch.inference_mode():
                 eps = network(part, torch.full((len(part),), gamma, device=device), asked).to(z.device)
             clean = (part.to(z.device) - (1 - gamma) ** 0.5 * eps) / gamma**0.5
+            if bounds is not None:
+                low, high = (torch.as_tensor(b, dtype=clean.dtype).view(1, -1, 1, 1) for b in bounds)
+                clean = torch.clamp(clean, low, high)
             found[(batch, slice(None), *core.slices)] = clean[(slice(None), slice(None), *core.within(have).slices)]
         if progress is not None:
             progress.advance()

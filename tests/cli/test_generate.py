@@ -1,0 +1,105 @@
+"""``hsgeo train hud`` and ``hsgeo generate``: what is written, that the seed decides it, and what cannot serve."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import hsgeo
+from hsgeo.bench.protocols import on_grid
+from hsgeo.cli.app import run
+from hsgeo.scene import write_scene
+from tests.methods.restoration.test_subspace import noisy, truth
+
+TINY = ["--set", "widths=[8,12]", "--set", "blocks=1", "--set", "batch=2", "--set", "crop=16"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A scene of int16 with a bad band and its model."""
+    folder = tmp_path_factory.mktemp("generate")
+    scene = on_grid(np.clip(noisy(truth((40, 44)), 0.005), 0, 3), 30, np.linspace(400, 900, 24), 10.0)
+    good = np.ones(24, bool)
+    good[5] = False
+    scene = scene.assign_coords(good=("band", good), bad_reason=("band", np.where(good, "", "bbl")))
+    write_scene(scene.assign_coords(scale=("band", np.full(24, 1e-4))), folder / "s.tif", dtype="int16", nodata=-32768)
+    model = ["train", "hud", str(folder / "s.tif"), "-o", str(folder / "m.safetensors"), "--endmembers", "4"]
+    assert run([*model, "--steps", "3", *TINY, "-q"]) == 0
+    return folder
+
+
+def generated(folder: Path, name: str, *more: str) -> Path:
+    target = folder / name
+    code = run(
+        ["generate", str(folder / "s.tif"), "--model", str(folder / "m.safetensors"), "--size", "20", "--steps", "3",
+         "-o", str(target), *more]
+    )  # fmt: skip
+    assert code == 0
+    return target
+
+
+def test_tiles_are_scenes_with_abundances_and_classes(folder: Path, capsys) -> None:
+    out = generated(folder, "tiles", "--count", "3", "--json")
+    report = json.loads(capsys.readouterr().out)
+    assert report["tiles"] == 3 and report["endmembers"] == 4 and report["output"] == str(out)
+    names = {f"tile_{i}{kind}.tif" for i in (1, 2, 3) for kind in ("", "_abundances", "_classes")}
+    assert {p.name for p in out.iterdir()} == names | {"contact_sheet.png"}
+    scene = hsgeo.open_scene(folder / "s.tif", chunks=None)
+    corners = set()
+    for i in (1, 2, 3):
+        tile, shares, classes = (
+            hsgeo.open_scene(out / f"tile_{i}{kind}.tif", chunks=None) for kind in ("", "_abundances", "_classes")
+        )
+        assert tile.shape == (24, 20, 20) and tile.attrs["dtype"] == "int16"
+        assert tile.attrs["tags"]["SYNTHETIC"] == "yes"
+        np.testing.assert_allclose(tile["wavelength"], scene["wavelength"])
+        assert np.isnan(tile.values[5]).all() and np.isfinite(np.delete(tile.values, 5, 0)).all()
+        assert (shares.values >= 0).all() and np.abs(shares.values.sum(0) - 1).max() < 1e-5
+        np.testing.assert_array_equal(classes.values[0], shares.values.argmax(0) + 1)
+        box = tile.odc.geobox
+        assert box.crs == scene.odc.geobox.crs and box.resolution == scene.odc.geobox.resolution
+        corners.add((box.affine.c, box.affine.f))
+    assert len(corners) == 3
+    picture = (out / "contact_sheet.png").read_bytes()
+    assert picture[:4] == b"\x89PNG"
+
+
+def test_the_seed_decides_tiles_and_no_other_does(folder: Path) -> None:
+    def tile(where: Path, number: int) -> np.ndarray:
+        return hsgeo.open_scene(where / f"tile_{number}.tif", chunks=None).values
+
+    first = generated(folder, "a", "--count", "2", "--seed", "7", "-q")
+    again = generated(folder, "b", "--count", "1", "--seed", "8", "-q")
+    np.testing.assert_array_equal(tile(first, 2), tile(again, 1))
+    assert np.nanstd(tile(first, 1) - tile(first, 2)) > 0
+    plain = generated(folder, "c", "--count", "1", "--seed", "8", "--no-noise", "--no-variability", "-q")
+    assert np.nanstd(tile(plain, 1) - tile(again, 1)) > 0
+    scene = hsgeo.open_scene(folder / "s.tif", chunks=None).values
+    assert np.nanmin(tile(plain, 1)) > np.nanmin(scene) - 0.1 and np.nanmax(tile(plain, 1)) < np.nanmax(scene) + 0.1
+
+
+def test_what_cannot_serve_says_so_and_leaves_nothing(folder: Path, capsys) -> None:
+    scene, model, out = (str(folder / name) for name in ("s.tif", "m.safetensors", "none"))
+    write_scene(hsgeo.open_scene(scene).isel(band=slice(0, 20)), folder / "other.tif", overwrite=True)
+    for more, said in (
+        ([scene, "--model", model, "--count", "0"], "--count 0: at least 1"),
+        ([scene, "--model", model, "--steps", "2000"], "this process has 1000 at most"),
+        ([str(folder / "other.tif"), "--model", model], "made for 24 bands"),
+        ([scene, "--model", str(folder / "no.safetensors")], "no such model"),
+        ([scene, "--model", model, "--set", "steps=5"], "leave them out with --model"),
+        ([scene, "--set", "crop=64"], "hold no crop of 64"),
+        ([scene, "--set", "crops=16"], "no parameter 'crops'"),
+    ):
+        assert run(["generate", *more, "-o", out]) == 2
+        text = capsys.readouterr().err
+        assert said in text and text.count("\n") <= 2, text
+        assert not Path(out).exists()
+    generated(folder, "there", "-q")
+    assert run(["generate", scene, "--model", model, "-o", str(folder / "there")]) == 2
+    assert "exists; give --overwrite" in capsys.readouterr().err
+    assert run(["train", "hud", scene, "-o", model]) == 2 and "exists" in capsys.readouterr().err
+    assert run(["train", "hud", scene, "-o", scene]) == 2
+    assert not [p.name for p in folder.iterdir() if p.name.startswith(".")]
