@@ -1,7 +1,8 @@
-"""Classes of a scene that has no label raster: clusters of its own spectra, to which generated pixels belong as well."""
+"""Classes of a scene without a label raster: clusters of its own spectra, to which generated pixels belong as well."""
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,7 +48,9 @@ class Clusters:
         while len(picked) < count and apart.max() > 0:
             picked.append(points[rng.choice(len(points), p=apart / apart.sum())])
             apart = np.minimum(apart, ((points - picked[-1]) ** 2).sum(1))
-        centres, member = kmeans2(points, np.array(picked), iter=50, minit="matrix")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # a cluster that loses all its points keeps its centre
+            centres, member = kmeans2(points, np.array(picked), iter=50, minit="matrix")
         often = np.bincount(member, minlength=len(centres))
         return cls(components, centres[np.argsort(-often, kind="stable")])
 

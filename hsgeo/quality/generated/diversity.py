@@ -94,7 +94,7 @@ def nearest_blocks(
     """
     import torch
 
-    count, bands, block, _ = blocks.shape
+    count, _, block, _ = blocks.shape
     similarity = np.full((count, orientations), -np.inf)
     row, column = np.zeros((2, count, orientations), int)
     offsets = 0

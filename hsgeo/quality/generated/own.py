@@ -48,7 +48,14 @@ def own_diversity(
 
 
 def _picked(
-    real: Real, block: int, stride: int, orientations: int, rows: np.ndarray, columns: np.ndarray, seed: int, device: str
+    real: Real,
+    block: int,
+    stride: int,
+    orientations: int,
+    rows: np.ndarray,
+    columns: np.ndarray,
+    seed: int,
+    device: str,
 ) -> np.ndarray:
     """The largest similarities of `PICKED` blocks."""
     places = np.stack(np.meshgrid(rows, columns, indexing="ij"), -1).reshape(-1, 2)
