@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 
 from hsgeo.errors import OutputWriteError
-from hsgeo.quality.generated.diversity import Nearest, oriented
+from hsgeo.quality.generated.diversity import Nearest, oriented, restored
 from hsgeo.quality.generated.pieces import Real
 from hsgeo.quality.quicklook import rgb_bands, stretch_limits, to_bytes
 from hsgeo.scene.model import geobox_of
@@ -87,6 +87,33 @@ def nearest_pairs(nearest: Nearest, places: Sequence[tuple[int, int, int]], name
             there = int(nearest.row[i, k]), int(nearest.column[i, k])
             found[tile] = Pair(names[tile], i, row, column, *there, k, value)
     return sorted(found.values(), key=lambda pair: -pair.similarity)
+
+
+def nearer(pair: Pair, blocks: np.ndarray, real: Real, stride: int) -> Pair:
+    """The same pair with the real block placed to the pixel, less than a stride from where it was found."""
+    ours = restored(blocks[pair.index], pair.orientation)
+    block = ours.shape[-1]
+    rows, columns = (
+        np.arange(max(0, at - stride + 1), min(most - block, at + stride - 1) + 1)
+        for at, most in ((pair.real_row, real.height), (pair.real_column, real.width))
+    )
+    window = Window(int(rows[0]), int(rows[-1]) + block, int(columns[0]), int(columns[-1]) + block)
+    around = real.read(window).astype(np.float64)
+    values = {
+        (int(row), int(column)): cosine(ours, around[:, y : y + block, x : x + block])
+        for y, row in enumerate(rows)
+        for x, column in enumerate(columns)
+    }
+    known = {place: value for place, value in values.items() if value == value}
+    row, column = max(known, key=lambda place: known[place])
+    return replace(pair, real_row=row, real_column=column, similarity=known[row, column])
+
+
+def cosine(one: np.ndarray, two: np.ndarray) -> float:
+    """Cosine of two arrays as vectors, in float64; 0 where one is 0, NaN where a value is missing."""
+    first, second = (np.asarray(v, dtype=np.float64).ravel() for v in (one, two))
+    length = float(np.linalg.norm(first) * np.linalg.norm(second))
+    return float(first @ second) / length if length else 0.0
 
 
 def write_pairs(path: str | os.PathLike[str], pairs: Sequence[Pair], blocks: np.ndarray, real: Real) -> Path:
