@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from .conversion import convert
     from .demonstration import demo
     from .fusion import FusionJob, fuse
+    from .generated import GeneratedOptions
     from .info import describe, describe_quality, describe_sensors
     from .inputs import FusionOptions
     from .options import RunOptions, WriteOptions
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "FusionJob",
     "FusionOptions",
+    "GeneratedOptions",
     "RestorationJob",
     "RestorationOptions",
     "RunOptions",
@@ -44,6 +46,7 @@ _MODULES = {
     "fusion": ("FusionJob", "fuse"),
     "inputs": ("FusionOptions",),
     "assessment": ("assess",),
+    "generated": ("GeneratedOptions",),
     "reduction": ("simulate",),
     "conversion": ("convert",),
     "info": ("describe", "describe_quality", "describe_sensors"),
