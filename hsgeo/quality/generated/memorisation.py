@@ -113,7 +113,7 @@ def cosine(one: np.ndarray, two: np.ndarray) -> float:
     """Cosine of two arrays as vectors, in float64; 0 where one is 0, NaN where a value is missing."""
     first, second = (np.asarray(v, dtype=np.float64).ravel() for v in (one, two))
     length = float(np.linalg.norm(first) * np.linalg.norm(second))
-    return float(first @ second) / length if length else 0.0
+    return float(np.clip(float(first @ second) / length, -1, 1)) if length else 0.0
 
 
 def write_pairs(path: str | os.PathLike[str], pairs: Sequence[Pair], blocks: np.ndarray, real: Real) -> Path:

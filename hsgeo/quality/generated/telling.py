@@ -29,7 +29,7 @@ CELL = 4
 #: steps of the training of each fold, and blocks of each kind in a step
 STEPS, BATCH = 250, 32
 #: generated blocks that are learned from at least, and the smallest side that the network takes
-FEWEST, SMALLEST = 2, 5
+FEWEST, SMALLEST = 1, 5
 
 
 @dataclass(frozen=True)
