@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from .conversion import convert
     from .demonstration import demo
     from .fusion import FusionJob, fuse
+    from .generated import GeneratedOptions
     from .generation import GenerationOptions, generate, train_hud
     from .info import describe, describe_quality, describe_sensors
     from .inputs import FusionOptions
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = [
     "FusionJob",
     "FusionOptions",
+    "GeneratedOptions",
     "GenerationOptions",
     "RestorationJob",
     "RestorationOptions",
@@ -48,6 +50,7 @@ _MODULES = {
     "fusion": ("FusionJob", "fuse"),
     "inputs": ("FusionOptions",),
     "assessment": ("assess",),
+    "generated": ("GeneratedOptions",),
     "reduction": ("simulate",),
     "conversion": ("convert",),
     "info": ("describe", "describe_quality", "describe_sensors"),

@@ -12,6 +12,7 @@ import xarray as xr
 from hsgeo.errors import ParameterError
 from hsgeo.scene import open_scene
 from hsgeo.scene.open import require_scene
+from hsgeo.tasks.generated import GeneratedOptions, assess_generated, is_generated, refuse_options
 from hsgeo.tasks.inputs import Scene
 from hsgeo.tasks.options import refuse_inputs
 from hsgeo.tasks.report import settled
@@ -28,6 +29,7 @@ def assess(
     msi_sensor: str | None = None,
     overwrite: bool = False,
     job: Any = None,
+    tiles: GeneratedOptions | None = None,
 ) -> dict[str, Any]:
     """Measure a result.
 
@@ -43,12 +45,16 @@ def assess(
     job : FusionJob, optional
         The fusion that made the result from `hsi` and `msi`: its alignment and observation then serve, instead of
         being found again.
+    tiles : GeneratedOptions, optional
+        How generated tiles are measured: a folder of them, or a raster that says it is one. They are compared with the
+        scene that they were generated from, `reference`, by other measures (`hsgeo.tasks.generated`).
 
     Returns
     -------
     dict
         ``psnr`` (dB), ``ssim``, ``sam`` (degrees), ``ergas``, ``uiqi``, ``rmse`` against a reference; ``d_lambda``,
         ``d_s``, ``qnr`` and ``consistency`` (hsi_sam, hsi_rmse, msi_rmse) against the inputs; ``notes``.
+        Of generated tiles ``point_fidelity``, ``block_diversity`` and more.
 
     Raises
     ------
@@ -65,6 +71,16 @@ def assess(
         raise ParameterError("assess needs both --hsi and --msi, or neither with a --reference.")
     if hsi is None and reference is None:
         raise ParameterError("assess needs something to compare with: --reference, or --hsi and --msi.")
+    options = tiles or GeneratedOptions()
+    if options.generated or (hsi is None and is_generated(result, options)):
+        if hsi is not None or reference is None:
+            raise ParameterError(
+                "generated tiles are compared with their scene alone: give --reference, no --hsi, --msi."
+            )
+        if report is not None:
+            raise ParameterError("--report is not for generated tiles; --pairs FILE.png shows them beside real blocks.")
+        return assess_generated(result, reference, options, overwrite)
+    refuse_options(options)
     if report is not None:
         refuse_inputs([report], [s for s in (result, hsi, msi, reference) if not isinstance(s, xr.DataArray)])
     notes: list[str] = []

@@ -1,0 +1,226 @@
+"""All measures of generated tiles beside their scene, and what real blocks in the tiles' place would reach.
+
+None of them proves anything alone: random abundances of the right endmembers have a fine point fidelity and a low block
+diversity, copies have every distribution right. Together they tell both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from hsgeo.errors import DataError, ParameterError
+from hsgeo.quality.generated.components import Components
+from hsgeo.quality.generated.diversity import Nearest, nearest_blocks
+from hsgeo.quality.generated.fidelity import point_similarity
+from hsgeo.quality.generated.frechet import CROP
+from hsgeo.quality.generated.judge import Judge
+from hsgeo.quality.generated.memorisation import Pair, nearer, nearest_pairs
+from hsgeo.quality.generated.own import own_diversity
+from hsgeo.quality.generated.pieces import Piece, Real, cut_blocks, sampled, spectra
+from hsgeo.quality.generated.telling import told_apart
+from hsgeo.quality.generated.tiles import Labels, Tile, shared_bands
+from hsgeo.scene.model import label
+from hsgeo.scene.window import Window
+
+#: generated pixels and blocks that are looked for in the scene at most, and spectra of each set that are looked at
+PIXELS, BLOCKS, SPECTRA = 1 << 16, 256, 100_000
+#: sets of real blocks whose figures are averaged
+DRAWS = 5
+#: the default side of a block, and the smallest one
+BLOCK, SMALLEST = 32, 4
+#: all orientations, in which memorised blocks are looked for
+ALL = 8
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How generated tiles are measured.
+
+    Attributes
+    ----------
+    block : int or None
+        Side of the blocks in pixels; None is 32, or the side of the smallest tile.
+    stride : int
+        Between offsets of real blocks, pixels.
+    orientations : int
+        In which real blocks count for the diversity: 1, 4 (turned by quarters) or 8 (mirrored as well).
+    networks : bool
+        Whether the measures that train one are taken.
+    seed : int
+    device : str
+        A torch device.
+    """
+
+    block: int | None = None
+    stride: int = 2
+    orientations: int = 1
+    networks: bool = True
+    seed: int = 0
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        if self.block is not None and self.block < SMALLEST:
+            raise ParameterError(f"--block {self.block}: at least {SMALLEST} pixels.")
+        if self.stride < 1:
+            raise ParameterError(f"--stride {self.stride}: at least 1 pixel.")
+        if self.orientations not in (1, 4, ALL):
+            raise ParameterError(f"--orientations {self.orientations}: 1, 4 (turned) or 8 (turned and mirrored).")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was measured (`values`, as JSON holds it), and what a picture of the nearest pairs needs."""
+
+    values: dict[str, Any]
+    pairs: list[Pair]
+    blocks: np.ndarray
+    real: Real
+
+
+def measure(
+    scene: xr.DataArray, tiles: Sequence[Tile], settings: Settings, labels: xr.DataArray | None, notes: list[str]
+) -> Measured:
+    """Measure tiles.
+
+    Parameters
+    ----------
+    scene : scene (band, y, x)
+        What they were generated from.
+    tiles : sequence of Tile
+        With the bands of the scene.
+    settings : Settings
+    labels : scene (1, y, x), optional
+        Classes of the scene; its own clusters without.
+    notes : list of str
+        What could not be measured is added.
+
+    Raises
+    ------
+    BandError, GridError, DataError, ParameterError
+        The tiles and the scene or its labels do not fit.
+    """
+    s, rng = settings, np.random.default_rng(settings.seed)
+    bands = shared_bands(scene, tiles)
+    block = _side(scene, tiles, s.block)
+    real = Real(scene, bands)
+    known = None if labels is None else Labels(labels, scene)
+    maps = None if known is None else [_numbered(tile, known) for tile in tiles]
+    ours, whole = sampled([tile.scene for tile in tiles], bands, maps)
+    theirs, _ = sampled([scene], bands, None if known is None else [known.classes])
+    blocks, places = cut_blocks(ours, block, BLOCKS)
+    pixels = spectra(ours, PIXELS, rng)
+    if not len(blocks):
+        raise DataError(
+            f"{label(tiles[0].scene)} and its like hold no block of {block} x {block} pixels with data; give a smaller "
+            "--block."
+        )
+    nearest = nearest_blocks(blocks, real, s.stride, ALL, device=s.device)
+    if not nearest.offsets:
+        raise DataError(
+            f"{label(scene)} holds no block of {block} x {block} pixels with data; give a smaller --block, or fill its "
+            "gaps first (hsgeo restore --task inpaint)."
+        )
+    fidelity = float(point_similarity(pixels, real.windows(), s.device).mean())
+    diversity = float(nearest.best(s.orientations).mean())
+    own, compared = own_diversity(real, block, s.stride, s.orientations, s.seed, s.device)
+    pairs = [nearer(p, blocks, real, s.stride) for p in nearest_pairs(nearest, places, [t.name for t in tiles])]
+    pairs.sort(key=lambda pair: -pair.similarity)
+    values: dict[str, Any] = {
+        "point_fidelity": fidelity,
+        "block_diversity": diversity,
+        "diversity_over_fidelity": diversity / fidelity if fidelity else None,
+        "own_block_diversity": own,
+        "memorisation": [pair.summary(scene, block) for pair in pairs],
+        "memorised_most": pairs[0].similarity,
+    }
+    components = Components.of(spectra(theirs, SPECTRA, np.random.default_rng(s.seed)))
+    count = None if known is None else len(known.values)
+    judge = Judge(theirs, components, count, s.networks, s.seed, s.device)
+    values.update(judge.compare(ours))
+    if s.networks:
+        values.update(_told(theirs, blocks, nearest, components, s, notes))
+        if values["fid"] is None:
+            notes.append(f"inception_score and fid are left out: they need squares of {CROP} pixels with data.")
+    if known is not None and values["layout_distance"] is None:
+        notes.append("layout_distance is left out: no tile has a class map (NAME_classes.tif) beside it.")
+    draws = [judge.compare(_real_blocks(theirs, block, len(blocks), rng)) for _ in range(DRAWS)]
+    values["real_blocks"] = {key: _mean([draw[key] for draw in draws]) for key in draws[0]}
+    values["details"] = judge.details(ours)
+    if not whole:
+        notes.append("the tiles are larger than what is held in memory; windows spread evenly over them were measured.")
+    values["measured"] = {
+        "tiles": len(tiles),
+        "bands": len(bands),
+        "pixels": len(pixels),
+        "blocks": len(blocks),
+        "block": block,
+        "stride": s.stride,
+        "orientations": s.orientations,
+        "real_blocks": nearest.offsets,
+        "own_blocks": compared,
+        "seed": s.seed,
+    }
+    return Measured(values, pairs, blocks, real)
+
+
+def _side(scene: xr.DataArray, tiles: Sequence[Tile], asked: int | None) -> int:
+    """The side of a block."""
+    smallest = min((t.scene for t in [*tiles, Tile("", scene)]), key=lambda a: min(a.sizes["y"], a.sizes["x"]))
+    most = int(min(smallest.sizes["y"], smallest.sizes["x"]))
+    if most < (asked or SMALLEST):
+        raise ParameterError(
+            f"{label(smallest)} is {smallest.sizes['y']} x {smallest.sizes['x']} pixels, smaller than a block of "
+            f"{asked or SMALLEST}; " + ("give a smaller --block." if asked else "give larger tiles.")
+        )
+    return asked or min(BLOCK, most)
+
+
+def _told(
+    theirs: Sequence[Piece],
+    blocks: np.ndarray,
+    nearest: Nearest,
+    components: Components,
+    settings: Settings,
+    notes: list[str],
+) -> dict[str, Any]:
+    """Whether real and generated blocks are told apart."""
+    each, k = np.arange(len(blocks)), nearest.similarity.argmax(1)
+    places = nearest.row[each, k], nearest.column[each, k], nearest.similarity[each, k]
+    told = told_apart(theirs, blocks, places, components, settings.seed, settings.device)
+    if told is None:
+        notes.append("told_apart is left out: the tiles or the scene are too small to hold a part of them back.")
+        return {"told_apart": None, "told_apart_error": None, "told_apart_block": None}
+    return {"told_apart": told.accuracy, "told_apart_error": told.error, "told_apart_block": told.block}
+
+
+def _numbered(tile: Tile, labels: Labels) -> np.ndarray | None:
+    """The class map of a tile by the scene's labels."""
+    return None if tile.classes is None else labels.number(tile.classes.values[0])
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
+
+
+def _real_blocks(pieces: Sequence[Piece], block: int, count: int, rng: np.random.Generator) -> list[Piece]:
+    """As many real blocks at random places as there are generated ones, each a piece."""
+    found: list[Piece] = []
+    for _ in range(20 * count):
+        piece = pieces[int(rng.integers(len(pieces)))]
+        height, width = piece.values.shape[1:]
+        if min(height, width) < block:
+            continue
+        window = Window(0, block, 0, block).shift(*(int(rng.integers(n - block + 1)) for n in (height, width)))
+        values = piece.values[:, *window.slices]
+        if np.isfinite(values[0]).all():
+            classes = None if piece.classes is None else piece.classes[window.slices]
+            found.append(Piece(values, len(found), 0, 0, classes))
+        if len(found) == count:
+            break
+    return found

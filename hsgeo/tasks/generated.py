@@ -1,0 +1,195 @@
+"""Quality of generated tiles: open -> the bands they share with their scene -> every measure -> pairs as a picture."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from hsgeo.errors import GridError, OutputExistsError, OutputWriteError, ParameterError, SceneReadError
+from hsgeo.scene import open_scene
+from hsgeo.tasks.inputs import Scene, path_of
+from hsgeo.tasks.options import refuse_inputs
+
+#: suffixes of tiles, and what ends the names of the rasters beside them that hold no reflectance
+SUFFIXES, BESIDE = {".tif", ".tiff", ".zarr"}, ("_abundances", "_classes")
+
+
+@dataclass(frozen=True)
+class GeneratedOptions:
+    """How generated tiles are measured.
+
+    Attributes
+    ----------
+    generated : bool
+        Take the result for generated tiles, whatever it looks like.
+    labels : path or scene (1, y, x), optional
+        Classes of the reference, whole numbers from 1, on its grid; its own clusters without.
+    pairs : path, optional
+        A PNG of the generated blocks most like real ones.
+    block : int, optional
+        Side of the blocks in pixels [32, or the side of the smallest tile].
+    stride : int
+        Pixels between the real blocks that are compared.
+    orientations : int
+        Of real blocks that count for the diversity: 1, 4 (turned by quarters) or 8 (mirrored as well).
+    networks : bool
+        Whether the measures that train a network are taken.
+    seed : int
+    device : str
+        As in `RunOptions`.
+    """
+
+    generated: bool = False
+    labels: Scene | None = None
+    pairs: str | os.PathLike[str] | None = None
+    block: int | None = None
+    stride: int = 2
+    orientations: int = 1
+    networks: bool = True
+    seed: int = 0
+    device: str = "auto"
+
+
+def is_generated(result: Scene, options: GeneratedOptions) -> bool:
+    """Whether a result is generated tiles: by request, a folder of several scenes, or by what its provenance says."""
+    if options.generated:
+        return True
+    if isinstance(result, xr.DataArray):
+        return _says_so(result)
+    place = Path(result)
+    if not place.is_dir() or place.suffix.lower() == ".zarr":
+        if place.suffix.lower() not in SUFFIXES or not place.exists():
+            return False
+        try:
+            return _says_so(open_scene(place, chunks=None))
+        except SceneReadError:
+            return False
+    from hsgeo.scene.folder import band_files
+
+    tiles, others = _rasters(place)
+    return bool(tiles) and not band_files(place) and (len(tiles) > 1 or bool(others))
+
+
+def assess_generated(
+    result: Scene, reference: Scene, options: GeneratedOptions, overwrite: bool = False
+) -> dict[str, Any]:
+    """Measure generated tiles beside the scene that they were generated from.
+
+    Parameters
+    ----------
+    result : path or scene (band, y, x)
+        A folder of GeoTIFFs or zarr stores, of which those that end in ``_abundances`` and ``_classes`` are no tiles
+        but belong to the tile of the name before it; or one raster.
+    reference : path or scene (band, y, x)
+    options : GeneratedOptions
+    overwrite : bool
+        Replace an existing picture.
+
+    Returns
+    -------
+    dict
+        ``point_fidelity``, ``block_diversity``, and the further figures of `hsgeo.quality.generated.measure`;
+        ``real_blocks``: what as many real blocks at random places reach; ``measured``: how; ``details``; ``notes``.
+
+    Raises
+    ------
+    InputError
+        One of its leaves: tiles that are none of this scene, or too small.
+    """
+    from hsgeo.engine.devices import pick_device
+    from hsgeo.quality.generated.measure import Settings, measure
+
+    o, notes = options, []  # type: GeneratedOptions, list[str]
+    settings = Settings(o.block, o.stride, o.orientations, o.networks, o.seed, pick_device(o.device))
+    paths = _paths(result)
+    if o.pairs is not None:
+        target = Path(o.pairs)
+        refuse_inputs([target], [*paths, *(s for s in (reference, o.labels) if not isinstance(s, xr.DataArray))])
+        if target.exists() and not overwrite:
+            raise OutputExistsError(f"{target} exists; give --overwrite or another --pairs.")
+        if target.suffix.lower() != ".png" or not target.parent.is_dir():
+            raise OutputWriteError(f"{target}: give --pairs a .png in a folder that exists.")
+    labels = None if o.labels is None else _opened(o.labels, [])
+    tiles = [_tile(path, labels is not None) for path in paths] if paths else [_array_tile(result)]
+    found = measure(_opened(reference, notes), tiles, settings, labels, notes)
+    out = {"result": str(path_of(result)), "reference": str(path_of(reference)), **found.values, "notes": notes}
+    if o.pairs is not None:
+        from hsgeo.quality.generated.memorisation import write_pairs
+
+        out["pairs"] = str(write_pairs(o.pairs, found.pairs, found.blocks, found.real))
+    return out
+
+
+def refuse_options(options: GeneratedOptions) -> None:
+    """Refuse options of tiles for a result that is none.
+
+    Raises
+    ------
+    ParameterError
+        One was given.
+    """
+    plain = GeneratedOptions()
+    given = [name for name in ("labels", "pairs", "block") if getattr(options, name) is not None]
+    given += [name for name in ("stride", "orientations", "networks") if getattr(options, name) != getattr(plain, name)]
+    if given:
+        raise ParameterError(f"--{given[0]} is for generated tiles; give --generated if the result is one of them.")
+
+
+def _rasters(folder: Path) -> tuple[list[Path], list[Path]]:
+    """The tiles of a folder by name, and what lies beside them."""
+    every = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+    stems = {path.stem for path in every}
+    others = [p for p in every if any(p.stem.endswith(end) and p.stem[: -len(end)] in stems for end in BESIDE)]
+    return [path for path in every if path not in others], others
+
+
+def _paths(result: Scene) -> list[Path]:
+    """The files of tiles; none for a scene in memory."""
+    if isinstance(result, xr.DataArray):
+        return []
+    place = Path(result)
+    if not place.is_dir() or place.suffix.lower() == ".zarr":
+        return [place]
+    tiles, _ = _rasters(place)
+    if not tiles:
+        raise SceneReadError(f"{place} holds no tiles; give a folder of .tif or .zarr scenes.")
+    return tiles
+
+
+def _opened(scene: Scene, notes: list[str]) -> xr.DataArray:
+    return scene if isinstance(scene, xr.DataArray) else open_scene(scene, chunks=None, notes=notes)
+
+
+def _tile(path: Path, classes: bool) -> Any:
+    """A tile with its class map, where that is wanted and there."""
+    from hsgeo.quality.generated.tiles import Tile
+
+    scene = open_scene(path, chunks=None)
+    beside = path.with_name(f"{path.stem}_classes{path.suffix}")
+    if not classes or not beside.exists():
+        return Tile(path.name, scene)
+    found = open_scene(beside, chunks=None)
+    if found.sizes["band"] != 1 or found.shape[1:] != scene.shape[1:]:
+        raise GridError(f"{beside} does not hold one class for each pixel of {path}; write both on one grid.")
+    return Tile(path.name, scene, found)
+
+
+def _array_tile(scene: Any) -> Any:
+    from hsgeo.quality.generated.tiles import Tile
+    from hsgeo.scene.model import label
+
+    return Tile(label(scene), scene)
+
+
+def _says_so(scene: xr.DataArray) -> bool:
+    """Whether the provenance of a scene names the command ``generate``."""
+    try:
+        record = json.loads(scene.attrs.get("tags", {}).get("HSGEO_PROVENANCE", "{}"))
+        return record["parameters"].get("command") == "generate"
+    except (KeyError, AttributeError, TypeError, ValueError):
+        return False
