@@ -89,8 +89,20 @@ class Hud:
             count = len(self.classes)
             wanted = [lambda window: np.zeros((count, *window.shape), np.float32)] * len(seeds)
         e, schedule = self.encoding, self.settings.schedule()
-        bounds = e.low, e.high
-        found = sampled(self.network, schedule, e.channels, shape, seeds, steps, eta, wanted, bounds, device, progress)
+        found = sampled(
+            self.network,
+            schedule,
+            e.channels,
+            shape,
+            seeds,
+            steps,
+            eta=eta,
+            wanted=wanted,
+            bounds=(e.low, e.high),
+            target=self.settings.target,
+            device=device,
+            progress=progress,
+        )
         return found.numpy()
 
     def save(self, path: str | os.PathLike[str]) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from hsgeo.diffusion import Schedule, ddim, noise_field
+from hsgeo.methods.generation.prediction import Target, clean_of
 from hsgeo.scene.window import Window
 
 #: pixels that the network sees at a time
@@ -28,6 +29,7 @@ def sampled(
     eta: float = 1.0,
     wanted: Sequence[Wanted] | None = None,
     bounds: tuple[np.ndarray, np.ndarray] | None = None,
+    target: Target = "velocity",
     device: str = "cpu",
     progress: Any = None,
 ) -> torch.Tensor:
@@ -51,6 +53,8 @@ def sampled(
         One for each seed.
     bounds : (array (channels,), array (channels,)), optional
         Least and largest value of the clean state, within which its estimate is kept at every step.
+    target : {"velocity", "epsilon"}
+        What the network finds.
 
     Returns
     -------
@@ -71,8 +75,8 @@ def sampled(
                 asked = torch.from_numpy(np.stack([wanted[i](have) for i in range(batch.start, batch.stop)])).to(device)
             part = z[(batch, slice(None), *have.slices)].to(device)
             with torch.inference_mode():
-                eps = network(part, torch.full((len(part),), gamma, device=device), asked).to(z.device)
-            clean = (part.to(z.device) - (1 - gamma) ** 0.5 * eps) / gamma**0.5
+                output = network(part, torch.full((len(part),), gamma, device=device), asked).to(z.device)
+            clean = clean_of(output, part.to(z.device), gamma, target)
             if bounds is not None:
                 low, high = (torch.as_tensor(b, dtype=clean.dtype).view(1, -1, 1, 1) for b in bounds)
                 clean = torch.clamp(clean, low, high)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from hsgeo.diffusion import Schedule
+from hsgeo.methods.generation.prediction import Target
 from hsgeo.methods.unmixing.base import UnmixingParams
 
 
@@ -25,6 +26,7 @@ class HudTrainingParams(UnmixingParams):
     learning_rate: float = Field(default=1e-3, gt=0, description="at its highest")
     averaging: float = Field(default=0.999, ge=0, lt=1, description="what the averaged weights keep at a step")
     turned: bool = Field(default=True, description="crops turned and mirrored")
+    target: Target = Field(default="velocity", description="what the network finds; as published: epsilon, the noise")
     length: int = Field(default=1000, ge=2, description="steps T of the forward process")
     first: float = Field(default=1e-4, gt=0, description="its first beta")
     last: float = Field(default=0.02, gt=0, lt=1, description="its last beta")

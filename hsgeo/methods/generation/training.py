@@ -12,6 +12,7 @@ import torch
 from hsgeo.diffusion import forward
 from hsgeo.errors import DataError
 from hsgeo.methods.fusion.training import bfloat16_pays
+from hsgeo.methods.generation.prediction import sought
 from hsgeo.methods.generation.settings import HudTrainingParams
 from hsgeo.networks import AbundanceUNet
 
@@ -89,7 +90,7 @@ def shares_of(exact: np.ndarray) -> np.ndarray:
 def trained(
     network: AbundanceUNet, crops: Crops, seed: int = 0, device: str = "cpu", progress: Any = None
 ) -> tuple[AbundanceUNet, list[float]]:
-    """Train a network to find the noise (Ho et al. 2020, eq. 14; HUD, eq. 15).
+    """Train a network to find what is `sought` at a level drawn evenly (Ho et al. 2020, eq. 14; HUD, eq. 15).
 
     Returns
     -------
@@ -107,10 +108,12 @@ def trained(
         clean, asked = crops.batch(step, seed)
         t = torch.randint(1, s.length + 1, (len(clean),), generator=rng)
         noise = torch.randn(clean.shape, generator=rng)
-        z, level = forward(clean, gamma[t].view(-1, 1, 1, 1), noise), gamma[t]
+        level = gamma[t]
+        power = level.view(-1, 1, 1, 1)
+        z, wanted = forward(clean, power, noise), sought(clean, noise, power, s.target).to(device)
         with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=bfloat16_pays(torch.device(device))):
             found = network(z.to(device), level.to(device), None if asked is None else asked.to(device))
-        loss = (found.float() - noise.to(device)).square().mean()
+        loss = (found.float() - wanted).square().mean()
         rate = s.learning_rate * min(1.0, (step + 1) / RISE) * 0.5 * (1 + math.cos(math.pi * step / s.steps))
         for group in optimiser.param_groups:
             group["lr"] = rate

@@ -46,9 +46,7 @@ def test_written_and_read(y, tmp_path: Path) -> None:
     rng = torch.get_rng_state()
     assert all(
         torch.equal(a, b)
-        for a, b in zip(
-            fitted(y).network.state_dict().values(), fitted(y).network.state_dict().values(), strict=True
-        )
+        for a, b in zip(fitted(y).network.state_dict().values(), fitted(y).network.state_dict().values(), strict=True)
     )
     assert torch.equal(torch.get_rng_state(), rng)
 

@@ -10,6 +10,7 @@ from torch import nn
 from hsgeo.diffusion import Schedule
 from hsgeo.errors import DataError
 from hsgeo.methods.generation import sampling
+from hsgeo.methods.generation.prediction import clean_of, sought
 from hsgeo.methods.generation.sampling import sampled
 from hsgeo.methods.generation.settings import HudTrainingParams
 from hsgeo.methods.generation.training import Crops, shares_of, trained
@@ -19,24 +20,37 @@ SCHEDULE = Schedule.linear(1000, 1e-4, 0.02)
 
 
 class Normal(nn.Module):
-    """Finds the noise in normal data of a given mean and variance, as well as can be."""
+    """Finds what is sought in normal data of a given mean and variance, as well as can be."""
 
     multiple, reach = 2, 4
 
-    def __init__(self, mean: float, variance: float) -> None:
+    def __init__(self, mean: float, variance: float, target: str = "velocity") -> None:
         super().__init__()
-        self.mean, self.variance = mean, variance
+        self.mean, self.variance, self.target = mean, variance, target
 
     def forward(self, z: torch.Tensor, gamma: torch.Tensor, wanted: torch.Tensor | None = None) -> torch.Tensor:
         g = gamma.view(-1, 1, 1, 1)
-        return (1 - g).sqrt() * (z - g.sqrt() * self.mean) / (g * self.variance + 1 - g)
+        off = (z - g.sqrt() * self.mean) / (g * self.variance + 1 - g)
+        clean, noise = self.mean + g.sqrt() * self.variance * off, (1 - g).sqrt() * off
+        return sought(clean, noise, g, self.target)
 
 
+@pytest.mark.parametrize("target", ["velocity", "epsilon"])
 @pytest.mark.parametrize("eta, steps", [(0.0, 100), (1.0, 400)])
-def test_normal_data_come_out_as_they_are(eta: float, steps: int) -> None:
-    found = sampled(Normal(0.7, 0.09), SCHEDULE, 2, (64, 64), [1, 2], steps, eta)
+def test_normal_data_come_out_as_they_are(eta: float, steps: int, target: str) -> None:
+    found = sampled(Normal(0.7, 0.09, target), SCHEDULE, 2, (64, 64), [1, 2], steps, eta, target=target)
     assert float(found.mean()) == pytest.approx(0.7, abs=0.01)
     assert float(found.std()) == pytest.approx(0.3, rel=0.04)
+
+
+def test_what_is_sought_tells_the_clean_state() -> None:
+    rng = torch.Generator().manual_seed(0)
+    clean, noise = (torch.randn(3, 5, generator=rng).double() for _ in range(2))
+    for gamma in (0.9, 0.01):
+        z = gamma**0.5 * clean + (1 - gamma) ** 0.5 * noise
+        for target in ("velocity", "epsilon"):
+            found = sought(clean, noise, torch.tensor(gamma).double(), target)
+            torch.testing.assert_close(clean_of(found, z, gamma, target), clean)
 
 
 def test_samples_keep_within_bounds() -> None:
@@ -101,6 +115,6 @@ def test_training_finds_what_two_channels_share() -> None:
     source = crops(np.stack([wave, -wave]), crop=16, batch=16, steps=200, widths=(16, 24), turned=False)
     torch.manual_seed(1)
     net, losses = trained(AbundanceUNet(2, 0, (16, 24), 1), source, seed=3)
-    assert losses[0] == pytest.approx(1, abs=0.1) and np.mean(losses[-20:]) < 0.3
+    assert losses[0] == pytest.approx(1, abs=0.1) and np.mean(losses[-20:]) < 0.75
     found = sampled(net, source.settings.schedule(), 2, (32, 32), range(4), 30).numpy()
     assert np.corrcoef(found[:, 0].ravel(), found[:, 1].ravel())[0, 1] < -0.5
