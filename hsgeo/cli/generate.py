@@ -19,6 +19,10 @@ def generate(
     model: Annotated[str | None, typer.Option("--model", help="Of hsgeo train hud [default: trained now].")] = None,
     count: Annotated[int, typer.Option("--count", help="Tiles.")] = 1,
     size: Annotated[int, typer.Option("--size", help="Side of a tile, pixels.")] = 128,
+    wanted: Annotated[str | None, typer.Option("--class", help="Of which tiles are full, by name or number.")] = None,
+    labels: Annotated[
+        str | None, typer.Option("--labels", help="Raster of classes that tiles are laid out by.")
+    ] = None,
     steps: Annotated[int, typer.Option("--steps", help="Of the sampler.")] = 50,
     no_variability: Annotated[
         bool, typer.Option("--no-variability", help="Spectra are mixtures of the endmembers alone.")
@@ -45,7 +49,7 @@ def generate(
         scene,
         output or str(derived_output(scene, "_generated", "")),
         model=model,
-        options=GenerationOptions(count, size, steps, not no_variability, not no_noise),
+        options=GenerationOptions(count, size, steps, not no_variability, not no_noise, wanted, labels),
         sensor=sensor,
         bands=bands,
         bbox=o.parse_bbox(bbox),
@@ -62,6 +66,12 @@ def model_rows(r: dict[str, Any]) -> list[tuple[str, Any]]:
     return [
         ("endmembers", f"{r['endmembers']} ({r['criterion']}), {r['directions']} directions about their mixtures"),
         ("spectra", f"mean cosine {r['cosine']:.5f} of the scene's pixels and what these make of them"),
+        (
+            "classes",
+            f"{', '.join(r['classes'])}; right of {r['class_accuracy']:.0%} of the labelled pixels"
+            if r["classes"]
+            else None,
+        ),
         ("network", f"{r['parameters']} parameters, {r['trained']} steps, loss {r['loss']:.3f}"),
     ]
 

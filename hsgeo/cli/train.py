@@ -126,6 +126,9 @@ def hud(
     *,
     output: Annotated[str, typer.Option("-o", "--output", help="The model, .safetensors.")],
     endmembers: Annotated[int | None, typer.Option("--endmembers", help="How many [default: counted].")] = None,
+    labels: Annotated[
+        str | None, typer.Option("--labels", help="Raster of classes on the scene's grid, from 1; 0 where not known.")
+    ] = None,
     steps: Annotated[int | None, typer.Option("--steps", min=1, help="Steps of the optimiser.")] = None,
     sensor: o.SensorName = None,
     bands: o.Bands = None,
@@ -147,6 +150,7 @@ def hud(
         scene,
         output,
         endmembers=endmembers,
+        labels=labels,
         sensor=sensor,
         bands=bands,
         bbox=o.parse_bbox(bbox),

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from hsgeo.errors import OutputExistsError, OutputWriteError, ParameterError
+from hsgeo.errors import GridError, OutputExistsError, OutputWriteError, ParameterError
 from hsgeo.quality.quicklook import decimated, rgb_bands, stretch_limits, to_bytes, write_png
 from hsgeo.scene import make_scene, write_scene
+from hsgeo.scene.labels import Labels, place_of
 from hsgeo.scene.model import geobox_of, label
-from hsgeo.scene.open import require_scene
+from hsgeo.scene.open import open_scene, require_scene
 from hsgeo.scene.source import SceneSource
 from hsgeo.scene.staging import folder_of, publish_folder, refuse_existing, staged
 from hsgeo.tasks.inputs import Scene, open_input, path_of
@@ -33,13 +34,27 @@ SHOWN, SHEET, GAP = 64, 128, 2
 
 @dataclass(frozen=True)
 class GenerationOptions:
-    """What `generate` may be told besides the scene and the model; see there."""
+    """What `generate` may be told besides the scene and the model.
+
+    Parameters
+    ----------
+    count, size, steps : int
+        Tiles, the side of one in pixels, and steps of the sampler.
+    variability, sensor_noise : bool
+        Spectra vary about the mixtures of the endmembers, and have the noise that is left of the scene's.
+    wanted : str, optional
+        A class, name or number, that tiles are full of.
+    layout : path or scene, optional
+        A raster of classes, from whose middle every tile takes its layout.
+    """
 
     count: int = 1
     size: int = 128
     steps: int = 50
     variability: bool = True
     sensor_noise: bool = True
+    wanted: str | None = None
+    layout: Scene | None = None
 
     def check(self) -> None:
         """Refuse numbers that cannot be.
@@ -52,6 +67,8 @@ class GenerationOptions:
         for name in ("count", "size", "steps"):
             if getattr(self, name) < 1:
                 raise ParameterError(f"--{name} {getattr(self, name)}: at least 1.")
+        if self.wanted is not None and self.layout is not None:
+            raise ParameterError("--class and --labels say the same in two ways; give one of them.")
 
 
 def train_hud(
@@ -59,6 +76,7 @@ def train_hud(
     output: str | os.PathLike[str],
     *,
     endmembers: int | None = None,
+    labels: Scene | None = None,
     sensor: str | None = None,
     bands: str | None = None,
     bbox: tuple[float, float, float, float] | None = None,
@@ -74,6 +92,8 @@ def train_hud(
     scene : path or scene (band, y, x)
     endmembers : int, optional
         How many; counted without.
+    labels : path or scene, optional
+        A raster of classes on the scene's grid, whole numbers from 1; 0 where not known.
     params : mapping, optional
         Of `hsgeo.methods.generation.settings.HudTrainingParams`.
 
@@ -94,7 +114,7 @@ def train_hud(
     refuse_existing([target], overwrite)
     folder_of(target)
     given = dict(params or {}) | ({} if endmembers is None else {"endmembers": endmembers})
-    model, notes, progress = _trained(scene, given, run or RunOptions(), progress, sensor, bands, bbox)
+    model, notes, progress = _trained(scene, given, run or RunOptions(), progress, sensor, bands, bbox, labels)
     model.save(target)
     return {"output": str(target), **_described(model), "stages": progress.stages, "notes": notes}
 
@@ -163,9 +183,11 @@ def generate(
         drawn_by.refuse(label(source), source.sizes["band"], source["wavelength"].values)
     if o.steps > drawn_by.settings.length:
         raise ParameterError(f"--steps {o.steps}: this process has {drawn_by.settings.length} at most.")
+    asked = asked_of(drawn_by, o)
+    told = {**vars(o), "layout": path_of(o.layout)}
     record = provenance_record(
         [str(path_of(scene))],
-        {"command": "generate", "model": None if model is None else str(model), "seed": run.seed, **vars(o)},
+        {"command": "generate", "model": None if model is None else str(model), "seed": run.seed, **told},
         scenes=[source],
     )
     record["synthetic"] = True
@@ -174,8 +196,8 @@ def generate(
         inside.mkdir()
         shown: list[np.ndarray] = []
         with progress.stage("generate", total=o.count) as stage:
-            for number, abundances, spectra in _tiles(drawn_by, o, run):
-                tile = _write_tile(inside, number, abundances, spectra, drawn_by, source, o, write, record)
+            for number, abundances, spectra, classes in _tiles(drawn_by, o, run, asked):
+                tile = _write_tile(inside, number, abundances, spectra, classes, drawn_by, source, o, write, record)
                 if len(shown) < SHOWN:
                     shown.append(decimated(tile, rgb_bands(source), SHEET))
                 stage.advance()
@@ -200,6 +222,7 @@ def _trained(
     sensor: str | None,
     bands: str | None,
     bbox: tuple[float, float, float, float] | None,
+    labels: Scene | None = None,
 ) -> tuple[Hud, list[str], Any]:
     """A model of a scene, what the user must be told, and the progress that saw it."""
     from hsgeo.engine.devices import pick_device
@@ -210,6 +233,7 @@ def _trained(
     settings = validated(HudMethod, params, run.seed)
     opened = open_input(scene, sensor, notes, None, bands=bands, bbox=bbox)
     good, reasons = (opened[name].values for name in ("good", "bad_reason"))
+    known = None if labels is None else Labels.on(opened, opened_labels(labels, bbox))
     with progress.stage("train", total=settings.steps) as stage:
         model = fitted_hud(
             SceneSource(opened),
@@ -217,26 +241,76 @@ def _trained(
             reasons.tolist(),
             settings,
             opened["wavelength"].values,
+            known,
             device=pick_device(run.device),
             progress=stage,
         )
     return model, [*notes, *model.about["notes"]], progress
 
 
-def _tiles(model: Hud, o: GenerationOptions, run: RunOptions) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """Number, abundances (p, size, size) and spectra (B_used, size, size) of each tile; the seed decides them."""
+def opened_labels(labels: Scene, bbox: tuple[float, float, float, float] | None = None) -> xr.DataArray:
+    """A raster of classes, in memory."""
+    return labels if isinstance(labels, xr.DataArray) else open_scene(labels, chunks=None, bbox=bbox)
+
+
+def asked_of(model: Hud, o: GenerationOptions) -> np.ndarray | None:
+    """Shares of the classes (K, size, size) that are asked for; None where nothing is.
+
+    Raises
+    ------
+    ParameterError
+        The model has no classes, or not those.
+    GridError
+        The layout is smaller than a tile.
+    """
+    if o.wanted is None and o.layout is None:
+        return None
+    if not model.classes:
+        raise ParameterError("--class and --labels: this model knows no classes; train one with --labels.")
+    asked = np.zeros((len(model.classes), o.size, o.size), np.float32)
+    if o.wanted is not None:
+        asked[place_of(model.classes, o.wanted)] = 1
+        return asked
+    assert o.layout is not None
+    raster = opened_labels(o.layout)
+    layout = Labels.of(raster)
+    if min(layout.numbers.shape) < o.size:
+        height, width = layout.numbers.shape
+        raise GridError(
+            f"{label(raster)}: {height} x {width} pixels are less than a tile of {o.size}; take --size less."
+        )
+    y, x = ((n - o.size) // 2 for n in layout.numbers.shape)
+    part = layout.numbers[y : y + o.size, x : x + o.size]
+    for number, name in enumerate(layout.names):
+        asked[place_of(model.classes, name)][part == number] = 1
+    return asked
+
+
+def _tiles(
+    model: Hud, o: GenerationOptions, run: RunOptions, asked: np.ndarray | None
+) -> Iterator[tuple[int, np.ndarray, np.ndarray, np.ndarray]]:
+    """Number, abundances (p, size, size), spectra (B_used, size, size) and classes (size, size) of each tile.
+
+    The seed decides them. Classes are the endmember with the largest abundance, counted from 1, or, where the scene had
+    labels, what labelled pixels that are alike have in their raster.
+    """
     from hsgeo.diffusion import noise_field
     from hsgeo.engine.devices import pick_device
 
     group, device = max(1, AT_ONCE // o.size**2), pick_device(run.device)
     for start in range(0, o.count, group):
         seeds = [run.seed + i for i in range(start, min(start + group, o.count))]
-        states = model.states((o.size, o.size), seeds, o.steps, device=device)
+        wanted = None if asked is None else [lambda window: asked[(slice(None), *window.slices)]] * len(seeds)
+        states = model.states((o.size, o.size), seeds, o.steps, wanted=wanted, device=device)
         for number, (seed, state) in enumerate(zip(seeds, states, strict=True), start):
             noise = None
             if o.sensor_noise:
                 noise = noise_field(seed, o.steps + 1, len(model.bands), 0, o.size, 0, o.size)
-            yield number, *model.encoding.decoded(state, o.variability, noise)
+            abundances, spectra = model.encoding.decoded(state, o.variability, noise)
+            classes = abundances.argmax(0) + 1
+            if model.classifier is not None:
+                classes = np.array(model.about["class_values"])[model.classifier.classes(state)]
+            yield number, abundances, spectra, classes
 
 
 def _write_tile(
@@ -244,6 +318,7 @@ def _write_tile(
     number: int,
     abundances: np.ndarray,
     spectra: np.ndarray,
+    classes: np.ndarray,
     model: Hud,
     source: xr.DataArray,
     o: GenerationOptions,
@@ -256,23 +331,27 @@ def _write_tile(
     whole = geobox_of(source)
     row, column = divmod(number, int(np.ceil(o.count**0.5)))
     box = GeoBox((o.size, o.size), whole.affine * whole.affine.translation(column * o.size, row * o.size), whole.crs)
-    values = np.full((model.count, o.size, o.size), np.nan, np.float32)
-    values[model.bands] = spectra
+    image = np.full((model.count, o.size, o.size), np.nan, np.float32)
+    image[model.bands] = spectra
     like = source.isel(y=slice(0, 1), x=slice(0, 1))
     tags = {"SYNTHETIC": "yes", "SYNTHETIC_MODEL": "hsgeo hud"}
     stem = f"tile_{number + 1:0{len(str(o.count))}d}"
     options: dict[str, Any] = {"creation": dict(write.creation), "provenance": record}
     attrs = {**source.attrs, "tags": {**source.attrs.get("tags", {}), **tags}, "source": ""}
-    tile = make_scene(values, box, like=like, name="synthetic", attrs=attrs)
+    tile = make_scene(image, box, like=like, name="synthetic", attrs=attrs)
     write_scene(tile, folder / f"{stem}.tif", cog=write.cog, dtype=write.dtype, **options)
     plain = {"tags": tags, "dtype": "float32", "nodata": float("nan")}
     names = [f"endmember {i}" for i in range(1, len(abundances) + 1)]
     shares = make_scene(abundances, box, name="abundances", attrs=plain, band_name=names, units="1")
     write_scene(shares, folder / f"{stem}_abundances.tif", **options)
-    classes = make_scene(
-        abundances.argmax(0)[None].astype(np.float32) + 1, box, name="classes", attrs=plain, band_name=["class"]
+    values = model.about["class_values"] or range(1, len(names) + 1)
+    told = {f"CLASS_{value}": name for value, name in zip(values, model.classes or names, strict=True)}
+    kinds = make_scene(
+        classes[None].astype(np.float32), box, name="classes", attrs={**plain, "tags": tags | told}, band_name=["class"]
     )
-    write_scene(classes, folder / f"{stem}_classes.tif", dtype="uint8", nodata=0, **options)
+    write_scene(
+        kinds, folder / f"{stem}_classes.tif", dtype="uint8" if max(values) < 256 else "uint16", nodata=0, **options
+    )
     return tile
 
 
@@ -295,6 +374,8 @@ def _described(model: Hud) -> dict[str, Any]:
         "endmembers": len(model.encoding.endmembers),
         "criterion": model.about["how"]["criterion"],
         "directions": len(model.encoding.directions),
+        "classes": model.classes,
+        "class_accuracy": None if model.classifier is None else model.classifier.accuracy,
         "cosine": model.about["cosine"],
         "parameters": sum(p.numel() for p in model.network.parameters()),
         "trained": model.settings.steps,

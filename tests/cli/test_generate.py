@@ -81,6 +81,51 @@ def test_the_seed_decides_tiles_and_no_other_does(folder: Path) -> None:
     assert np.nanmin(tile(plain, 1)) > np.nanmin(scene) - 0.1 and np.nanmax(tile(plain, 1)) < np.nanmax(scene) + 0.1
 
 
+def written_labels(folder: Path, name: str, numbers: np.ndarray, gsd: float = 30) -> Path:
+    known = np.where(numbers > 0, numbers, np.nan)[None].astype(np.float32)
+    write_scene(on_grid(known, gsd), folder / name, dtype="uint8", nodata=0, overwrite=True)
+    return folder / name
+
+
+def test_classes_are_learned_and_asked_for(folder: Path, capsys) -> None:
+    numbers = np.where(np.arange(44) < 22, 3, 7) * np.ones((40, 1))
+    numbers[:3] = 0
+    labels, scene, model = written_labels(folder, "labels.tif", numbers), str(folder / "s.tif"), str(folder / "c.st")
+    train = ["train", "hud", scene, "-o", model, "--endmembers", "4", "--steps", "3", *TINY]
+    assert run([*train, "--labels", str(labels)]) == 0
+    assert "class 3, class 7; right of" in capsys.readouterr().out
+    drawn = ["generate", scene, "--model", model, "--size", "20", "--steps", "3", "-q"]
+    found = {}
+    for name, more in {
+        "free": [],
+        "3": ["--class", "3"],
+        "7": ["--class", "Class 7"],
+        "as": ["--labels", str(labels)],
+    }.items():
+        out = folder / f"asked-{name}"
+        assert run([*drawn, *more, "-o", str(out)]) == 0
+        found[name] = hsgeo.open_scene(out / "tile_1_abundances.tif", chunks=None).values
+        classes = hsgeo.open_scene(out / "tile_1_classes.tif", chunks=None)
+        assert set(np.unique(classes.values)) <= {3, 7} and classes.attrs["tags"]["CLASS_7"] == "class 7"
+    assert all(not np.array_equal(found["free"], found[name]) for name in ("3", "7", "as"))
+    out = str(folder / "none")
+    capsys.readouterr()
+    for command, said in (
+        ([*drawn, "--class", "forest"], "--class 'forest': the model has class 3, class 7"),
+        ([*drawn, "--class", "3", "--labels", str(labels)], "give one of them"),
+        ([*drawn[:-1], "--labels", str(labels), "--size", "60"], "less than a tile of 60"),
+        ([*drawn, "--labels", str(written_labels(folder, "l2.tif", numbers + 2))], "--class 'class 2'"),
+        (["generate", scene, "--model", str(folder / "m.safetensors"), "--class", "3"], "knows no classes"),
+        ([*train[:4], out, "--labels", str(written_labels(folder, "l3.tif", numbers, 60))], "on another grid"),
+        ([*train[:4], out, "--labels", scene], "labels have one band, not 24"),
+        ([*train[:4], out, "--labels", str(written_labels(folder, "l4.tif", 0 * numbers))], "no class labels"),
+    ):
+        assert run([*command, *([] if command[0] == "train" else ["-o", out])]) == 2
+        text = capsys.readouterr().err
+        assert said in text and text.count("\n") <= 2, text
+        assert not Path(out).exists()
+
+
 def test_what_cannot_serve_says_so_and_leaves_nothing(folder: Path, capsys) -> None:
     scene, model, out = (str(folder / name) for name in ("s.tif", "m.safetensors", "none"))
     write_scene(hsgeo.open_scene(scene).isel(band=slice(0, 20)), folder / "other.tif", overwrite=True)

@@ -11,7 +11,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,14 @@ from pydantic import ValidationError
 
 from hsgeo import __version__
 from hsgeo.errors import ModelError, OutputWriteError
+from hsgeo.methods.generation.classifier import Classifier
 from hsgeo.methods.generation.encoding import Encoding, fitted_encoding
 from hsgeo.methods.generation.sampling import Wanted, sampled
 from hsgeo.methods.generation.settings import HudTrainingParams
 from hsgeo.methods.generation.training import Crops, trained
 from hsgeo.methods.unmixing.fit import found_endmembers
 from hsgeo.networks import AbundanceUNet
+from hsgeo.scene.labels import Labels
 from hsgeo.scene.window import Window
 
 #: of the file's header; another number means that channels or layers have changed
@@ -59,8 +61,11 @@ class Hud:
         The scene's bands B.
     classes : list of str
         Names of the classes that can be asked for.
+    classifier : Classifier, optional
+        Of states; of models with classes.
     about : mapping
-        ``wavelengths`` (nm, of all bands), ``cosine``, ``losses``, ``how`` endmembers were found, ``version``.
+        ``wavelengths`` (nm, of all bands), ``cosine``, ``losses``, ``how`` endmembers were found,
+        ``class_values`` in the raster of labels, ``version``.
     name : str
         Where it came from.
     """
@@ -71,6 +76,7 @@ class Hud:
     bands: np.ndarray
     count: int
     classes: list[str] = field(default_factory=list)
+    classifier: Classifier | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
     name: str = "untrained"
 
@@ -125,10 +131,14 @@ class Hud:
             "classes": self.classes,
             **self.about,
         }
+        parts: dict[str, Any] = {"encoding": self.encoding}
+        if self.classifier is not None:
+            header["accuracy"] = self.classifier.accuracy
+            parts["classifier"] = self.classifier
         state = {f"network.{name}": v.detach().cpu().contiguous() for name, v in self.network.state_dict().items()}
-        state |= {
-            f"encoding.{name}": torch.from_numpy(np.ascontiguousarray(v)) for name, v in asdict(self.encoding).items()
-        }
+        for kind, part in parts.items():
+            arrays = {name: value for name, value in vars(part).items() if isinstance(value, np.ndarray)}
+            state |= {f"{kind}.{name}": torch.from_numpy(np.ascontiguousarray(v)) for name, v in arrays.items()}
         beside = Path(f"{path}.part")
         try:
             beside.write_bytes(save(state, {"hsgeo": json.dumps(header)}))
@@ -163,15 +173,20 @@ class Hud:
             raise ModelError(f"{path}: written by hsgeo {header.get('version')} for other layers; train it again.")
         try:
             settings = HudTrainingParams.model_validate(header.pop("settings"))
-            named = {kind: _part(state, kind) for kind in ("encoding", "network")}
+            named = {kind: _part(state, kind) for kind in ("encoding", "network", "classifier")}
             encoding = Encoding(**{name: value.numpy() for name, value in named["encoding"].items()})
             classes, bands, count = (header.pop(name) for name in ("classes", "bands", "count"))
+            classifier = None
+            if classes:
+                learned = {name: value.numpy() for name, value in named["classifier"].items()}
+                classifier = Classifier(**learned, accuracy=header.pop("accuracy"))
             network = AbundanceUNet(encoding.channels, len(classes), settings.widths, settings.blocks)
             network.load_state_dict(named["network"])
         except (ValidationError, ValueError, RuntimeError, KeyError, TypeError) as error:
             said = " ".join(str(error).split())[:200]
             raise ModelError(f"{path}: the model file does not fit itself ({said}); train it again.") from error
-        return cls(network.eval(), encoding, settings, np.array(bands), count, classes, header, str(path))
+        bands = np.array(bands)
+        return cls(network.eval(), encoding, settings, bands, count, classes, classifier, header, str(path))
 
     def refuse(self, scene: str, bands: int, wavelengths: np.ndarray) -> None:
         """Refuse a scene that the model is not of.
@@ -209,8 +224,7 @@ def fitted_hud(
     bad_reason: Sequence[str],
     params: HudTrainingParams,
     wavelengths: np.ndarray,
-    labels: np.ndarray | None = None,
-    classes: Sequence[str] = (),
+    labels: Labels | None = None,
     device: str = "cpu",
     progress: Any = None,
 ) -> Hud:
@@ -225,9 +239,8 @@ def fitted_hud(
     params : HudTrainingParams
     wavelengths : array (B,)
         nm.
-    labels : int array (H, W), optional
-        Numbers in `classes`, below 0 where not known.
-    classes : sequence of str
+    labels : Labels, optional
+        Of its pixels.
 
     Raises
     ------
@@ -239,7 +252,8 @@ def fitted_hud(
     found = found_endmembers(source, good, bad_reason, params)
     whole = source.read(Window(0, source.shape[0], 0, source.shape[1]))[found.bands]
     encoding, cosine = fitted_encoding([whole], found.spectra, params.variability, params.most_directions, device)
-    crops = Crops(encoding.encoded(whole, device), params, labels, len(classes))
+    state, classes = encoding.encoded(whole, device), [] if labels is None else labels.names
+    crops = Crops(state, params, None if labels is None else labels.numbers, len(classes))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(params.seed)
         network = AbundanceUNet(encoding.channels, len(classes), params.widths, params.blocks)
@@ -251,5 +265,7 @@ def fitted_hud(
         "losses": [float(np.mean(losses[i : i + every])) for i in range(0, len(losses), every)],
         "how": found.how,
         "notes": found.notes,
+        "class_values": [] if labels is None else labels.values,
     }
-    return Hud(network, encoding, params, found.bands, len(good), list(classes), about)
+    classifier = None if labels is None else Classifier.of(state, labels.numbers, len(classes))
+    return Hud(network, encoding, params, found.bands, len(good), classes, classifier, about)

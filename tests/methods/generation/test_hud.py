@@ -12,6 +12,7 @@ from hsgeo.bench.protocols import on_grid
 from hsgeo.errors import DataError, ModelError
 from hsgeo.methods.generation.hud import Hud, fitted_hud
 from hsgeo.methods.generation.settings import HudTrainingParams
+from hsgeo.scene.labels import Labels
 from hsgeo.scene.source import SceneSource
 from tests.methods.restoration.test_subspace import noisy, truth
 
@@ -32,12 +33,14 @@ def y() -> np.ndarray:
 
 def test_written_and_read(y, tmp_path: Path) -> None:
     labels = (np.arange(44) // 22 - np.zeros((40, 1))).astype(int)
-    model = fitted(y, labels=labels, classes=["field", "town"])
+    model = fitted(y, labels=Labels(labels, ["field", "town"], [1, 2]))
     assert model.encoding.channels == 6 and 5 not in model.bands and model.count == 24
     path = tmp_path / "m.safetensors"
     model.save(path)
     again = Hud.load(path)
     assert again.classes == ["field", "town"] and again.settings == QUICK and again.about["cosine"] > 0.9
+    assert again.classifier.accuracy == model.classifier.accuracy > 0.5
+    np.testing.assert_array_equal(again.classifier.weights, model.classifier.weights)
     wanted = [lambda w: np.full((2, *w.shape), 0.5, np.float32)]
     for asked in (None, wanted):
         one, other = (m.states((20, 24), [3], 2, wanted=asked) for m in (model, again))

@@ -1,0 +1,105 @@
+"""Class labels of a scene, given as a raster: numbers from 1, 0 where not known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+
+from hsgeo.errors import BandError, GridError, ParameterError, did_you_mean
+
+from .model import geobox_of, label
+
+#: classes at most; a raster of more is none of classes
+MOST = 1000
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Classes of pixels.
+
+    Attributes
+    ----------
+    numbers : int array (H, W)
+        Places in `names`, -1 where not known.
+    names : list of str
+    values : list of int
+        Of the raster, in the same order.
+    """
+
+    numbers: np.ndarray
+    names: list[str]
+    values: list[int]
+
+    @classmethod
+    def of(cls, raster: xr.DataArray) -> Labels:
+        """Of a raster of one band; 0, values below and nodata are not known.
+
+        Names are those of an ENVI classification, or ``class 3``.
+
+        Raises
+        ------
+        BandError
+            It has several bands, or no classes in them.
+        """
+        if raster.sizes["band"] != 1:
+            raise BandError(f"{label(raster)}: labels have one band, not {raster.sizes['band']}.")
+        image = np.nan_to_num(np.asarray(raster.values[0], np.float64))
+        values = [int(v) for v in np.unique(image[image > 0])]
+        if not values or len(values) > MOST or (image[image > 0] % 1).any():
+            raise BandError(f"{label(raster)}: no class labels; they are whole numbers from 1, 0 where not known.")
+        numbers = np.searchsorted(values, image).astype(int)
+        numbers[image <= 0] = -1
+        return cls(numbers, [_names(raster).get(v, f"class {v}") for v in values], values)
+
+    @classmethod
+    def on(cls, scene: xr.DataArray, raster: xr.DataArray) -> Labels:
+        """Of a raster on the grid of a scene.
+
+        Raises
+        ------
+        GridError
+            It has another grid.
+        """
+        mine, other = geobox_of(raster), geobox_of(scene)
+        same = mine.shape == other.shape and mine.crs == other.crs
+        if not same or not np.allclose(mine.affine[:6], other.affine[:6], rtol=0, atol=1e-3 * abs(other.affine.a)):
+            raise GridError(
+                f"{label(raster)}: labels on another grid than {label(scene)}; put them on it first, such as by "
+                "gdalwarp -r near."
+            )
+        return cls.of(raster)
+
+    def place(self, name: str) -> int:
+        """The place of a class by its name or its value.
+
+        Raises
+        ------
+        ParameterError
+            There is none.
+        """
+        return place_of(self.names, name)
+
+
+def place_of(names: list[str], name: str) -> int:
+    """The place of a class in a list of names; a number stands for ``class`` and that number.
+
+    Raises
+    ------
+    ParameterError
+        It is not in the list.
+    """
+    plain = [n.casefold() for n in names]
+    for wanted in (name.casefold(), f"class {name}".casefold()):
+        if wanted in plain:
+            return plain.index(wanted)
+    listed = ", ".join(names) or "none"
+    raise ParameterError(f"--class {name!r}: the model has {listed}.{did_you_mean(name, names)}")
+
+
+def _names(raster: xr.DataArray) -> dict[int, str]:
+    """Names of values as an ENVI classification lists them, from 0 on."""
+    listed = raster.attrs.get("domains", {}).get("ENVI", {}).get("class_names", "")
+    parts = [part.strip() for part in listed.strip("{} \n").split(",")]
+    return {value: part for value, part in enumerate(parts) if part}
