@@ -152,6 +152,17 @@ def test_much_is_measured_by_a_part(scene, monkeypatch):
     monkeypatch.setattr(module, "BLOCKS", 3)
     values, _ = measured(scene, [scene.values], networks=False)
     assert values["measured"]["pixels"] == 100 and values["measured"]["blocks"] == 3
+    monkeypatch.setattr(module, "WORK", 8 * 33 * 48**2 * BANDS * 20**2)
+    monkeypatch.setattr(module, "BLOCKS", 256)
+    monkeypatch.setattr(module, "FEWEST", (2, 40))
+    monkeypatch.setattr(module, "OFFSETS", 96**2 / 25)
+    values, _ = measured(scene, [scene.values], networks=False, block=10, stride=2)
+    assert values["measured"]["pixels"] == 100 and values["measured"]["blocks"] == 81
+    values, _ = measured(scene, [scene.values], networks=False, block=20)
+    assert values["measured"]["stride"] == 5 and values["measured"]["blocks"] == 16
+    monkeypatch.setattr(module, "WORK", 1)
+    values, _ = measured(scene, [scene.values], networks=False, block=20)
+    assert values["measured"]["pixels"] == 40 and values["measured"]["blocks"] == 2
 
 
 def test_what_does_not_fit_is_refused(scene):
