@@ -15,6 +15,7 @@ import numpy as np
 import xarray as xr
 
 from hsgeo.errors import DataError, ParameterError
+from hsgeo.quality.generated.cells import Crops
 from hsgeo.quality.generated.components import Components
 from hsgeo.quality.generated.diversity import Nearest, nearest_blocks
 from hsgeo.quality.generated.fidelity import point_similarity
@@ -26,7 +27,6 @@ from hsgeo.quality.generated.pieces import Piece, Real, cut_blocks, sampled, spe
 from hsgeo.quality.generated.telling import told_apart
 from hsgeo.quality.generated.tiles import Labels, Tile, shared_bands
 from hsgeo.scene.model import label
-from hsgeo.scene.window import Window
 
 #: generated pixels and blocks that are looked for in the scene at most, and spectra of each set that are looked at
 PIXELS, BLOCKS, SPECTRA = 1 << 16, 256, 100_000
@@ -117,8 +117,8 @@ def measure(
     stride = s.stride or max(2, ceil(sqrt(area / OFFSETS)))
     known = None if labels is None else Labels(labels, scene)
     maps = None if known is None else [_numbered(tile, known) for tile in tiles]
-    ours, whole = sampled([tile.scene for tile in tiles], bands, maps)
-    theirs, _ = sampled([scene], bands, None if known is None else [known.classes])
+    ours, whole = sampled([tile.scene for tile in tiles], bands, maps, side=block)
+    theirs, _ = sampled([scene], bands, None if known is None else [known.classes], side=block)
     blocks, places = cut_blocks(
         ours, block, _affordable(BLOCKS, FEWEST[0], ALL * area / stride**2 * len(bands) * block**2)
     )
@@ -157,8 +157,9 @@ def measure(
             notes.append(f"inception_score and fid are left out: they need squares of {CROP} pixels with data.")
     if known is not None and values["layout_distance"] is None:
         notes.append("layout_distance is left out: no tile has a class map (NAME_classes.tif) beside it.")
-    draws = [judge.compare(_real_blocks(theirs, block, len(blocks), rng)) for _ in range(DRAWS)]
-    values["real_blocks"] = {key: _mean([draw[key] for draw in draws]) for key in draws[0]}
+    crops = Crops(theirs, [np.ones(p.values.shape[1:], bool) for p in theirs], block)
+    draws = [judge.compare(_real_blocks(crops, len(blocks), rng)) for _ in range(DRAWS if len(crops) else 0)]
+    values["real_blocks"] = {key: _mean([draw[key] for draw in draws]) for key in draws[0]} if draws else {}
     values["details"] = judge.details(ours)
     if not whole:
         notes.append("the tiles are larger than what is held in memory; windows spread evenly over them were measured.")
@@ -222,19 +223,6 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return float(np.mean(known)) if known else None
 
 
-def _real_blocks(pieces: Sequence[Piece], block: int, count: int, rng: np.random.Generator) -> list[Piece]:
+def _real_blocks(crops: Crops, count: int, rng: np.random.Generator) -> list[Piece]:
     """As many real blocks at random places as there are generated ones, each a piece."""
-    found: list[Piece] = []
-    for _ in range(20 * count):
-        piece = pieces[int(rng.integers(len(pieces)))]
-        height, width = piece.values.shape[1:]
-        if min(height, width) < block:
-            continue
-        window = Window(0, block, 0, block).shift(*(int(rng.integers(n - block + 1)) for n in (height, width)))
-        values = piece.values[:, *window.slices]
-        if np.isfinite(values[0]).all():
-            classes = None if piece.classes is None else piece.classes[window.slices]
-            found.append(Piece(values, len(found), 0, 0, classes))
-        if len(found) == count:
-            break
-    return found
+    return [Piece(values, i, 0, 0, classes) for i, (values, classes) in enumerate(crops.draw(count, rng))]
