@@ -63,7 +63,9 @@ class Tiles:
     block: Annotated[
         int | None, typer.Option("--block", help="Generated tiles: side of a block in pixels [default: 32].")
     ] = None
-    stride: Annotated[int, typer.Option("--stride", help="Generated tiles: pixels between real blocks.")] = 2
+    stride: Annotated[
+        int | None, typer.Option("--stride", help="Generated tiles: pixels between real blocks [default: 2].")
+    ] = None
     orientations: Annotated[
         int, typer.Option("--orientations", help="Generated tiles: 1, 4 (real blocks turned) or 8 (mirrored as well).")
     ] = 1

@@ -33,8 +33,8 @@ class GeneratedOptions:
         A PNG of the generated blocks most like real ones.
     block : int, optional
         Side of the blocks in pixels [32, or the side of the smallest tile].
-    stride : int
-        Pixels between the real blocks that are compared.
+    stride : int, optional
+        Pixels between the real blocks that are compared [2, or more where they are very many].
     orientations : int
         Of real blocks that count for the diversity: 1, 4 (turned by quarters) or 8 (mirrored as well).
     networks : bool
@@ -48,7 +48,7 @@ class GeneratedOptions:
     labels: Scene | None = None
     pairs: str | os.PathLike[str] | None = None
     block: int | None = None
-    stride: int = 2
+    stride: int | None = None
     orientations: int = 1
     networks: bool = True
     seed: int = 0

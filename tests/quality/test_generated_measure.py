@@ -72,6 +72,12 @@ def test_copies_are_perfect_but_for_the_diversity(scene):
     assert values["measured"]["block"] == 32 and values["measured"]["real_blocks"] == 33**2 and notes == []
 
 
+def test_a_copy_between_the_offsets_of_the_stride_is_found(scene):
+    values, _ = measured(scene, [scene.values[:, 3:35, 5:37]], networks=False)
+    assert values["block_diversity"] < 0.9999 and values["memorised_most"] == pytest.approx(1)
+    assert (values["memorisation"][0]["real_row"], values["memorisation"][0]["real_column"]) == (3, 5)
+
+
 def test_turned_copies_count_where_turns_do(scene):
     turned = [np.rot90(scene.values[:, 8:40, 20:52], axes=(1, 2)).copy(), scene.values[:, 0:32, 4:36]]
     still = measured(scene, turned, networks=False)[0]
@@ -98,6 +104,26 @@ def test_real_ground_that_was_held_back_cannot_be_told(scene):
     found = told(scene, blocks)
     assert found.block == 8 and found.real == 144 and found.generated == 144
     assert abs(found.accuracy - 0.5) < 3 * found.error < 0.25
+
+
+def test_what_is_tested_was_not_learned_from(scene, monkeypatch):
+    learned: list[set[complex]] = []
+
+    def pixels(blocks):
+        return set((blocks[:, 0] + 1j * blocks[:, 1]).ravel().tolist())
+
+    def taught(crops, generated, side, seed, device):
+        real = np.stack([crops.at(*place)[0][:2] for place in crops.places])
+        learned.append(pixels(real) | pixels(generated))
+
+    def logits(net, blocks, device):
+        assert learned[-1] and not learned[-1] & pixels(blocks)
+        return np.zeros(len(blocks))
+
+    monkeypatch.setattr(telling, "_taught", taught)
+    monkeypatch.setattr(telling, "_logits", logits)
+    found = told(scene, cut_blocks([Piece(ground(96, 7))], 32)[0])
+    assert len(learned) == 4 and found.real == found.generated == 144 and found.accuracy == 0.5
 
 
 def test_what_is_told_is_the_same_every_time(scene, monkeypatch):
@@ -152,6 +178,17 @@ def test_much_is_measured_by_a_part(scene, monkeypatch):
     monkeypatch.setattr(module, "BLOCKS", 3)
     values, _ = measured(scene, [scene.values], networks=False)
     assert values["measured"]["pixels"] == 100 and values["measured"]["blocks"] == 3
+    monkeypatch.setattr(module, "WORK", 8 * 33 * 48**2 * BANDS * 20**2)
+    monkeypatch.setattr(module, "BLOCKS", 256)
+    monkeypatch.setattr(module, "FEWEST", (2, 40))
+    monkeypatch.setattr(module, "OFFSETS", 96**2 / 25)
+    values, _ = measured(scene, [scene.values], networks=False, block=10, stride=2)
+    assert values["measured"]["pixels"] == 100 and values["measured"]["blocks"] == 81
+    values, _ = measured(scene, [scene.values], networks=False, block=20)
+    assert values["measured"]["stride"] == 5 and values["measured"]["blocks"] == 16
+    monkeypatch.setattr(module, "WORK", 1)
+    values, _ = measured(scene, [scene.values], networks=False, block=20)
+    assert values["measured"]["pixels"] == 40 and values["measured"]["blocks"] == 2
 
 
 def test_what_does_not_fit_is_refused(scene):
@@ -165,6 +202,9 @@ def test_what_does_not_fit_is_refused(scene):
         measured(scene, [scene.values * np.nan])
     with pytest.raises(ParameterError, match="smaller than a block of 40"):
         measured(scene, [scene.values[:, :32, :32]], block=40)
+    cells = scene.values.copy()
+    cells[:, :, 33::40] = cells[:, 33::40] = np.nan  # one block alone
+    assert measured(on_grid(cells, 10), [scene.values[:, :32, :32]], networks=False)[0]["real_blocks"]["fid"] is None
     gaps = scene.values.copy()
     gaps[:, ::3] = np.nan
     with pytest.raises(DataError, match="holds no block"):

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil, sqrt
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from hsgeo.errors import DataError, ParameterError
+from hsgeo.quality.generated.cells import Crops
 from hsgeo.quality.generated.components import Components
 from hsgeo.quality.generated.diversity import Nearest, nearest_blocks
 from hsgeo.quality.generated.fidelity import point_similarity
@@ -25,12 +27,15 @@ from hsgeo.quality.generated.pieces import Piece, Real, cut_blocks, sampled, spe
 from hsgeo.quality.generated.telling import told_apart
 from hsgeo.quality.generated.tiles import Labels, Tile, shared_bands
 from hsgeo.scene.model import label
-from hsgeo.scene.window import Window
 
 #: generated pixels and blocks that are looked for in the scene at most, and spectra of each set that are looked at
 PIXELS, BLOCKS, SPECTRA = 1 << 16, 256, 100_000
 #: sets of real blocks whose figures are averaged
 DRAWS = 5
+#: products that a search may take, with what it looks for cut down to these many blocks and pixels at least
+WORK, FEWEST = 2e13, (16, 1024)
+#: offsets of real blocks up to which the stride is 2 by default
+OFFSETS = 250_000
 #: the default side of a block, and the smallest one
 BLOCK, SMALLEST = 32, 4
 #: all orientations, in which memorised blocks are looked for
@@ -45,8 +50,8 @@ class Settings:
     ----------
     block : int or None
         Side of the blocks in pixels; None is 32, or the side of the smallest tile.
-    stride : int
-        Between offsets of real blocks, pixels.
+    stride : int or None
+        Between offsets of real blocks, pixels; None is 2, or more where the scene has more than `OFFSETS` then.
     orientations : int
         In which real blocks count for the diversity: 1, 4 (turned by quarters) or 8 (mirrored as well).
     networks : bool
@@ -57,7 +62,7 @@ class Settings:
     """
 
     block: int | None = None
-    stride: int = 2
+    stride: int | None = None
     orientations: int = 1
     networks: bool = True
     seed: int = 0
@@ -66,7 +71,7 @@ class Settings:
     def __post_init__(self) -> None:
         if self.block is not None and self.block < SMALLEST:
             raise ParameterError(f"--block {self.block}: at least {SMALLEST} pixels.")
-        if self.stride < 1:
+        if self.stride is not None and self.stride < 1:
             raise ParameterError(f"--stride {self.stride}: at least 1 pixel.")
         if self.orientations not in (1, 4, ALL):
             raise ParameterError(f"--orientations {self.orientations}: 1, 4 (turned) or 8 (turned and mirrored).")
@@ -108,18 +113,22 @@ def measure(
     bands = shared_bands(scene, tiles)
     block = _side(scene, tiles, s.block)
     real = Real(scene, bands)
+    area = real.height * real.width
+    stride = s.stride or max(2, ceil(sqrt(area / OFFSETS)))
     known = None if labels is None else Labels(labels, scene)
     maps = None if known is None else [_numbered(tile, known) for tile in tiles]
-    ours, whole = sampled([tile.scene for tile in tiles], bands, maps)
-    theirs, _ = sampled([scene], bands, None if known is None else [known.classes])
-    blocks, places = cut_blocks(ours, block, BLOCKS)
-    pixels = spectra(ours, PIXELS, rng)
+    ours, whole = sampled([tile.scene for tile in tiles], bands, maps, side=block)
+    theirs, _ = sampled([scene], bands, None if known is None else [known.classes], side=block)
+    blocks, places = cut_blocks(
+        ours, block, _affordable(BLOCKS, FEWEST[0], ALL * area / stride**2 * len(bands) * block**2)
+    )
+    pixels = spectra(ours, _affordable(PIXELS, FEWEST[1], area * len(bands)), rng)
     if not len(blocks):
         raise DataError(
             f"{label(tiles[0].scene)} and its like hold no block of {block} x {block} pixels with data; give a smaller "
             "--block."
         )
-    nearest = nearest_blocks(blocks, real, s.stride, ALL, device=s.device)
+    nearest = nearest_blocks(blocks, real, stride, ALL, device=s.device)
     if not nearest.offsets:
         raise DataError(
             f"{label(scene)} holds no block of {block} x {block} pixels with data; give a smaller --block, or fill its "
@@ -127,8 +136,8 @@ def measure(
         )
     fidelity = float(point_similarity(pixels, real.windows(), s.device).mean())
     diversity = float(nearest.best(s.orientations).mean())
-    own, compared = own_diversity(real, block, s.stride, s.orientations, s.seed, s.device)
-    pairs = [nearer(p, blocks, real, s.stride) for p in nearest_pairs(nearest, places, [t.name for t in tiles])]
+    own, compared = own_diversity(real, block, stride, s.orientations, s.seed, s.device)
+    pairs = [nearer(p, blocks, real, stride) for p in nearest_pairs(nearest, places, [t.name for t in tiles])]
     pairs.sort(key=lambda pair: -pair.similarity)
     values: dict[str, Any] = {
         "point_fidelity": fidelity,
@@ -148,8 +157,9 @@ def measure(
             notes.append(f"inception_score and fid are left out: they need squares of {CROP} pixels with data.")
     if known is not None and values["layout_distance"] is None:
         notes.append("layout_distance is left out: no tile has a class map (NAME_classes.tif) beside it.")
-    draws = [judge.compare(_real_blocks(theirs, block, len(blocks), rng)) for _ in range(DRAWS)]
-    values["real_blocks"] = {key: _mean([draw[key] for draw in draws]) for key in draws[0]}
+    crops = Crops(theirs, [np.ones(p.values.shape[1:], bool) for p in theirs], block)
+    draws = [judge.compare(_real_blocks(crops, len(blocks), rng)) for _ in range(DRAWS if len(crops) else 0)]
+    values["real_blocks"] = {key: _mean([draw[key] for draw in draws]) for key in draws[0]} if draws else {}
     values["details"] = judge.details(ours)
     if not whole:
         notes.append("the tiles are larger than what is held in memory; windows spread evenly over them were measured.")
@@ -159,13 +169,18 @@ def measure(
         "pixels": len(pixels),
         "blocks": len(blocks),
         "block": block,
-        "stride": s.stride,
+        "stride": stride,
         "orientations": s.orientations,
         "real_blocks": nearest.offsets,
         "own_blocks": compared,
         "seed": s.seed,
     }
     return Measured(values, pairs, blocks, real)
+
+
+def _affordable(most: int, least: int, each: float) -> int:
+    """How many things are looked for, of which each takes so many products."""
+    return int(min(most, max(least, WORK // each)))
 
 
 def _side(scene: xr.DataArray, tiles: Sequence[Tile], asked: int | None) -> int:
@@ -208,19 +223,6 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return float(np.mean(known)) if known else None
 
 
-def _real_blocks(pieces: Sequence[Piece], block: int, count: int, rng: np.random.Generator) -> list[Piece]:
+def _real_blocks(crops: Crops, count: int, rng: np.random.Generator) -> list[Piece]:
     """As many real blocks at random places as there are generated ones, each a piece."""
-    found: list[Piece] = []
-    for _ in range(20 * count):
-        piece = pieces[int(rng.integers(len(pieces)))]
-        height, width = piece.values.shape[1:]
-        if min(height, width) < block:
-            continue
-        window = Window(0, block, 0, block).shift(*(int(rng.integers(n - block + 1)) for n in (height, width)))
-        values = piece.values[:, *window.slices]
-        if np.isfinite(values[0]).all():
-            classes = None if piece.classes is None else piece.classes[window.slices]
-            found.append(Piece(values, len(found), 0, 0, classes))
-        if len(found) == count:
-            break
-    return found
+    return [Piece(values, i, 0, 0, classes) for i, (values, classes) in enumerate(crops.draw(count, rng))]

@@ -85,6 +85,7 @@ def sampled(
     bands: np.ndarray,
     classes: Sequence[np.ndarray | xr.DataArray | None] | None = None,
     budget: int = SAMPLE,
+    side: int = 1,
 ) -> tuple[list[Piece], bool]:
     """Scenes as arrays in memory: whole ones, or windows spread evenly over all of them.
 
@@ -97,6 +98,8 @@ def sampled(
         The class of each pixel of each scene.
     budget : int
         Bytes of float32 that are held at most.
+    side : int
+        Pixels of which the sides of windows are multiples, those at the edges excepted.
 
     Returns
     -------
@@ -109,7 +112,7 @@ def sampled(
     whole = sum(pixel * s.sizes["y"] * s.sizes["x"] for s in scenes) <= budget
     for source, scene in enumerate(scenes):
         height, width = scene.sizes["y"], scene.sizes["x"]
-        size = max(height, width) if whole else SIDE
+        size = max(height, width) if whole else -(-max(SIDE, side) // side) * side
         every += [(source, window) for window in windows(height, width, size)]
     if not whole:
         largest = max(window.shape[0] * window.shape[1] for _, window in every)
