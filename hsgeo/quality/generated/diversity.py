@@ -135,7 +135,7 @@ def _real_blocks(real: Real, block: int, stride: int) -> Iterator[tuple[int, np.
         strip = real.read(Window(int(part[0]), int(part[-1]) + block, 0, width))
         for y in part:
             lines = strip[:, y - part[0] : y - part[0] + block]
-            views = np.lib.stride_tricks.sliding_window_view(lines, block, axis=2)[:, :, columns]
+            views = np.lib.stride_tricks.sliding_window_view(lines, block, axis=2)[:, :, ::stride]
             for x in range(0, len(columns), step):
                 cut = views[:, :, x : x + step].transpose(2, 0, 1, 3)
                 yield int(y), columns[x : x + step], np.ascontiguousarray(cut).reshape(cut.shape[0], -1)
