@@ -172,3 +172,11 @@ def test_a_scene_smaller_than_a_patch(size: tuple[int, int]) -> None:
 def test_too_few_bands() -> None:
     with pytest.raises(BandError, match="three are needed"):
         fitted(noisy(truth(bands=2)))
+
+
+def test_noise_is_no_less_than_rounding() -> None:
+    """A scene of four spectra and nothing else: what is removed is a small part of what is called its noise."""
+    y = truth((40, 44)).astype(np.float32)
+    model = fitted(y)
+    assert (model.noise > 2e-6 * np.sqrt(np.square(y).mean((1, 2)))).all()
+    assert (np.abs(whole(model, y) - y).mean((1, 2)) < model.noise).all()
