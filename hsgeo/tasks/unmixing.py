@@ -15,7 +15,7 @@ from hsgeo.engine.store import Output
 from hsgeo.methods.unmixing.base import get_unmixing
 from hsgeo.methods.unmixing.work import UnmixingWork
 from hsgeo.scene import make_scene
-from hsgeo.scene.library import library_files, write_library
+from hsgeo.scene.spectral_library import library_files, write_library
 from hsgeo.scene.model import geobox_of
 from hsgeo.scene.open import require_scene
 from hsgeo.scene.source import SceneSource

@@ -100,6 +100,8 @@ def noise_of_what_is_there(samples: Sequence[np.ndarray]) -> np.ndarray | None:
 
     What is bridged has next to no noise, and so the variance that all samples show is that of the known share.
     """
+    if all(np.isfinite(s).all() for s in samples):
+        return None
     whole = [filled(s) for s in samples]
     known = [np.isfinite(s)[:, np.isfinite(w).all(0)] for s, w in zip(samples, whole, strict=True)]
     share = sum(k.sum(1) for k in known) / max(1, sum(k.shape[1] for k in known))

@@ -76,10 +76,12 @@ def surveyed(
     known = [s[bands] for s in samples]
     level = noise_of_what_is_there(known)
     bridged = [filled(s, level, i) for i, s in enumerate(known)]
-    complete = SpectralStatistics(len(bands))
-    for image in bridged:
-        complete.update(image.reshape(len(bands), -1).T)
-    likely = None if complete.n < pixels_needed(len(bands)) else Likely(complete.mean, complete.covariance)
+    complete, likely = SpectralStatistics(len(bands)), None
+    if any((usable(image) & ~np.isfinite(image).all(0)).any() for image in bridged):
+        for image in bridged:
+            complete.update(image.reshape(len(bands), -1).T)
+        if complete.n >= pixels_needed(len(bands)):
+            likely = Likely(complete.mean, complete.covariance)
 
     def read(window: Window) -> np.ndarray:
         spectra = filled(source.read(window)[bands], level, window.y0)
@@ -87,7 +89,6 @@ def surveyed(
 
     statistics = spectral_statistics(read, source.shape, source.bands, np.arange(len(bands)), neighbours)
     if noise is None:  # what was drawn is white, and would count as noise
-        drawn = any((usable(image) & ~np.isfinite(image).all(0)).any() for image in bridged)
-        noise = noise_levels(complete if drawn and likely else statistics, bridged)
+        noise = noise_levels(statistics if likely is None else complete, bridged)
         noise = np.maximum(noise, ROUNDING * np.sqrt(np.diag(statistics.correlation)))
     return structured_subspace(statistics, neighbours, noise, dimension), statistics

@@ -10,7 +10,7 @@ import numpy as np
 import rasterio
 
 from hsgeo.bench.protocols import on_grid
-from hsgeo.scene.library import library_files, write_library
+from hsgeo.scene.spectral_library import library_files, write_library
 
 
 def made(folder: Path, wavelength: np.ndarray | None = None) -> tuple[np.ndarray, dict[str, str]]:
