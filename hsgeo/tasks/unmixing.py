@@ -15,10 +15,10 @@ from hsgeo.engine.store import Output
 from hsgeo.methods.unmixing.base import get_unmixing
 from hsgeo.methods.unmixing.work import UnmixingWork
 from hsgeo.scene import make_scene
-from hsgeo.scene.spectral_library import library_files, write_library
 from hsgeo.scene.model import geobox_of
 from hsgeo.scene.open import require_scene
 from hsgeo.scene.source import SceneSource
+from hsgeo.scene.spectral_library import library_files, write_library
 from hsgeo.scene.staging import publish, refuse_existing, staged, write_errors
 from hsgeo.tasks.inputs import Scene, open_input, path_of
 from hsgeo.tasks.job import Job
