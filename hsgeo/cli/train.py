@@ -140,7 +140,10 @@ def hud(
     overwrite: o.Overwrite = False,
     progress: Any,
 ) -> o.Said:
-    """Train a generator on one scene; use it by: hsgeo generate SCENE --model MODEL."""
+    """Train a generator on one scene.
+
+    Use it by: hsgeo generate SCENE --model MODEL.
+    """
     from hsgeo.cli.generate import model_rows, print_stages
     from hsgeo.tasks import RunOptions, train_hud
     from hsgeo.tasks.options import load_parameters

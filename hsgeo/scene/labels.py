@@ -71,16 +71,6 @@ class Labels:
             )
         return cls.of(raster)
 
-    def place(self, name: str) -> int:
-        """The place of a class by its name or its value.
-
-        Raises
-        ------
-        ParameterError
-            There is none.
-        """
-        return place_of(self.names, name)
-
 
 def place_of(names: list[str], name: str) -> int:
     """The place of a class in a list of names; a number stands for ``class`` and that number.

@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from pydantic import ValidationError
 
-from hsgeo import __version__
-from hsgeo.errors import ModelError, OutputWriteError
+from hsgeo.errors import ModelError
 from hsgeo.methods.fusion.settings import TrainingParams
+from hsgeo.methods.model_file import fitting, read_model, write_model
 
 #: of the file's header; another number means that features or layers have changed
-FORMAT = 1
+METHOD, FORMAT = "hsr-diff", 1
 
 #: bands that lie no further apart than this are the same, nm
 NEAR_NM = 5.0
@@ -74,25 +70,8 @@ class Weights:
         OutputWriteError
             The folder is missing or cannot be written, or the disk is full.
         """
-        from safetensors.torch import save
-
-        header = {
-            "format": FORMAT,
-            "method": "hsr-diff",
-            "version": __version__,
-            "settings": self.settings.model_dump(mode="json"),
-            "channels": self.channels,
-            **self.about,
-        }
-        state = {name: value.detach().cpu().contiguous() for name, value in self.network.state_dict().items()}
-        beside = Path(f"{path}.part")
-        try:
-            beside.write_bytes(save(state, {"hsgeo": json.dumps(header)}))
-            os.replace(beside, path)
-        except OSError as error:
-            with suppress(OSError):
-                beside.unlink()
-            raise OutputWriteError(f"{path}: the model cannot be written ({error.strerror}).") from error
+        header = {"settings": self.settings.model_dump(mode="json"), "channels": self.channels, **self.about}
+        write_model(path, METHOD, FORMAT, header, self.network.state_dict())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Weights:
@@ -103,28 +82,12 @@ class Weights:
         ModelError
             It is none of ours, of another format, or damaged.
         """
-        from safetensors import SafetensorError, safe_open
-
-        try:
-            with safe_open(str(path), "pt") as opened:
-                header = json.loads((opened.metadata() or {}).get("hsgeo", "null"))
-                state = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-        except FileNotFoundError as error:
-            raise ModelError(f"{path}: no such model; train one with hsgeo train hsr-diff ... -o {path}.") from error
-        except (SafetensorError, OSError, ValueError) as error:
-            raise ModelError(f"{path}: not a model file, or a damaged one; give one of hsgeo train.") from error
-        if not isinstance(header, dict) or header.pop("method", None) != "hsr-diff":
-            raise ModelError(f"{path}: not a model of hsr-diff; give one that hsgeo train hsr-diff has written.")
-        if header.pop("format", None) != FORMAT:
-            raise ModelError(f"{path}: written by hsgeo {header.get('version')} for other layers; train it again.")
-        try:
+        header, state = read_model(path, METHOD, FORMAT, "...")
+        with fitting(path):
             settings = TrainingParams.model_validate(header.pop("settings"))
             channels = header.pop("channels")
             network = settings.network.build(*channels)
             network.load_state_dict(state)
-        except (ValidationError, ValueError, RuntimeError, KeyError, TypeError) as error:
-            said = " ".join(str(error).split())[:200]
-            raise ModelError(f"{path}: the model file does not fit itself ({said}); train it again.") from error
         return cls(network.eval(), settings, tuple(channels), header, str(path))
 
     @property

@@ -7,41 +7,34 @@ mixtures as they do in the scene (`encoding`), samples have any size (`sampling`
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from pydantic import ValidationError
 
-from hsgeo import __version__
-from hsgeo.errors import ModelError, OutputWriteError
+from hsgeo.errors import ModelError
 from hsgeo.methods.generation.classifier import Classifier
 from hsgeo.methods.generation.encoding import Encoding, fitted_encoding
 from hsgeo.methods.generation.sampling import Wanted, sampled
 from hsgeo.methods.generation.settings import HudTrainingParams
 from hsgeo.methods.generation.training import Crops, trained
+from hsgeo.methods.model_file import fitting, read_model, write_model
 from hsgeo.methods.unmixing.fit import found_endmembers
 from hsgeo.networks import AbundanceUNet
 from hsgeo.scene.labels import Labels
 from hsgeo.scene.window import Window
 
 #: of the file's header; another number means that channels or layers have changed
-FORMAT = 1
-
-#: added to a sample's seed for the sensor's noise, which has a field of its own
-NOISE = 1 << 31
+METHOD, FORMAT = "hud", 1
 
 
 class HudMethod:
     """Method ``hud``."""
 
-    name = "hud"
+    name = METHOD
     Params = HudTrainingParams
 
 
@@ -88,7 +81,6 @@ class Hud:
         eta: float = 1.0,
         wanted: Sequence[Wanted] | None = None,
         device: str = "cpu",
-        progress: Any = None,
     ) -> np.ndarray:
         """States (n, c, height, width), one for each seed; see `hsgeo.methods.generation.sampling.sampled`."""
         if self.classes and wanted is None:
@@ -107,7 +99,6 @@ class Hud:
             bounds=(e.low, e.high),
             target=self.settings.target,
             device=device,
-            progress=progress,
         )
         return found.numpy()
 
@@ -119,12 +110,7 @@ class Hud:
         OutputWriteError
             The folder is missing or cannot be written, or the disk is full.
         """
-        from safetensors.torch import save
-
-        header = {
-            "format": FORMAT,
-            "method": "hud",
-            "version": __version__,
+        header: dict[str, Any] = {
             "settings": self.settings.model_dump(mode="json"),
             "bands": self.bands.tolist(),
             "count": self.count,
@@ -135,18 +121,11 @@ class Hud:
         if self.classifier is not None:
             header["accuracy"] = self.classifier.accuracy
             parts["classifier"] = self.classifier
-        state = {f"network.{name}": v.detach().cpu().contiguous() for name, v in self.network.state_dict().items()}
+        state = {f"network.{name}": value for name, value in self.network.state_dict().items()}
         for kind, part in parts.items():
             arrays = {name: value for name, value in vars(part).items() if isinstance(value, np.ndarray)}
             state |= {f"{kind}.{name}": torch.from_numpy(np.ascontiguousarray(v)) for name, v in arrays.items()}
-        beside = Path(f"{path}.part")
-        try:
-            beside.write_bytes(save(state, {"hsgeo": json.dumps(header)}))
-            os.replace(beside, path)
-        except OSError as error:
-            with suppress(OSError):
-                beside.unlink()
-            raise OutputWriteError(f"{path}: the model cannot be written ({error.strerror}).") from error
+        write_model(path, METHOD, FORMAT, header, state)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Hud:
@@ -157,21 +136,8 @@ class Hud:
         ModelError
             It is none of ours, of another format, or damaged.
         """
-        from safetensors import SafetensorError, safe_open
-
-        try:
-            with safe_open(str(path), "pt") as opened:
-                header = json.loads((opened.metadata() or {}).get("hsgeo", "null"))
-                state = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-        except FileNotFoundError as error:
-            raise ModelError(f"{path}: no such model; train one with hsgeo train hud SCENE -o {path}.") from error
-        except (SafetensorError, OSError, ValueError) as error:
-            raise ModelError(f"{path}: not a model file, or a damaged one; give one of hsgeo train hud.") from error
-        if not isinstance(header, dict) or header.pop("method", None) != "hud":
-            raise ModelError(f"{path}: not a model of hud; give one that hsgeo train hud has written.")
-        if header.pop("format", None) != FORMAT:
-            raise ModelError(f"{path}: written by hsgeo {header.get('version')} for other layers; train it again.")
-        try:
+        header, state = read_model(path, METHOD, FORMAT, "SCENE")
+        with fitting(path):
             settings = HudTrainingParams.model_validate(header.pop("settings"))
             named = {kind: _part(state, kind) for kind in ("encoding", "network", "classifier")}
             encoding = Encoding(**{name: value.numpy() for name, value in named["encoding"].items()})
@@ -182,9 +148,6 @@ class Hud:
                 classifier = Classifier(**learned, accuracy=header.pop("accuracy"))
             network = AbundanceUNet(encoding.channels, len(classes), settings.widths, settings.blocks)
             network.load_state_dict(named["network"])
-        except (ValidationError, ValueError, RuntimeError, KeyError, TypeError) as error:
-            said = " ".join(str(error).split())[:200]
-            raise ModelError(f"{path}: the model file does not fit itself ({said}); train it again.") from error
         bands = np.array(bands)
         return cls(network.eval(), encoding, settings, bands, count, classes, classifier, header, str(path))
 

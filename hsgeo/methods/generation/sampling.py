@@ -31,7 +31,6 @@ def sampled(
     bounds: tuple[np.ndarray, np.ndarray] | None = None,
     target: Target = "velocity",
     device: str = "cpu",
-    progress: Any = None,
 ) -> torch.Tensor:
     """States drawn from noise, one for each seed; what a seed gives does not depend on the others, nor on windows.
 
@@ -81,8 +80,6 @@ def sampled(
                 low, high = (torch.as_tensor(b, dtype=clean.dtype).view(1, -1, 1, 1) for b in bounds)
                 clean = torch.clamp(clean, low, high)
             found[(batch, slice(None), *core.slices)] = clean[(slice(None), slice(None), *core.within(have).slices)]
-        if progress is not None:
-            progress.advance()
         return found
 
     return ddim(predict, noise, schedule.levels(steps).tolist(), eta)
