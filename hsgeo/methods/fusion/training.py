@@ -23,6 +23,7 @@ from hsgeo.methods.fusion.losses import SeenBatch, SeenPatch, loss_of, observed_
 from hsgeo.methods.fusion.sampling import denoised
 from hsgeo.methods.fusion.settings import TrainingParams
 from hsgeo.methods.fusion.weights import Weights
+from hsgeo.methods.precision import bfloat16_pays
 
 #: steps over which the learning rate rises
 RISE = 200
@@ -294,16 +295,6 @@ class Training:
         self.plan(state["steps"])
         self.step, self.seconds, self.log = state["step"], state["seconds"], state["log"]
         return True
-
-
-def bfloat16_pays(device: torch.device) -> bool:
-    """Whether a step is faster with numbers of 16 bits: on GPUs and CPUs that multiply matrices of them.
-
-    For training alone: in a fusion their rounding would show where tiles meet.
-    """
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
-    return device.type == "cpu" and getattr(torch.cpu, "_is_amx_tile_supported", bool)()
 
 
 @torch.inference_mode()

@@ -11,9 +11,9 @@ import torch
 
 from hsgeo.diffusion import forward
 from hsgeo.errors import DataError
-from hsgeo.methods.fusion.training import bfloat16_pays
 from hsgeo.methods.generation.prediction import sought
 from hsgeo.methods.generation.settings import HudTrainingParams
+from hsgeo.methods.precision import bfloat16_pays
 from hsgeo.networks import AbundanceUNet
 
 #: steps over which the learning rate rises

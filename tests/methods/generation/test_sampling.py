@@ -108,13 +108,27 @@ def test_crops_avoid_gaps_and_are_turned_with_their_classes() -> None:
         crops(state[:, :5])
 
 
+#: of a short training
+TRAINED = {"crop": 16, "batch": 12, "widths": (16, 24), "steps": 250, "learning_rate": 3e-3, "averaging": 0.98}
+
+
 def test_training_finds_what_two_channels_share() -> None:
-    """Stripes, the second channel the first one's opposite; samples have that, too."""
+    """Stripes, the second channel the first one's opposite: the clean state is found far better than by its two values.
+
+    Of one pixel alone, signal and noise of equal power, the best linear estimate has an error of 1 / (1 + 2).
+    """
     x = np.mgrid[:64, :64][1]
     wave = np.sign(np.sin(2 * np.pi * x / 8)).astype(np.float32)
-    source = crops(np.stack([wave, -wave]), crop=16, batch=16, steps=200, widths=(16, 24), turned=False)
+    state = np.stack([wave, -wave])
+    source = crops(state, turned=False, **TRAINED)
     torch.manual_seed(1)
     net, losses = trained(AbundanceUNet(2, 0, (16, 24), 1), source, seed=3)
-    assert losses[0] == pytest.approx(1, abs=0.1) and np.mean(losses[-20:]) < 0.75
+    assert losses[0] == pytest.approx(1, abs=0.1)
+    gamma, clean = 0.5, torch.from_numpy(state)[None]
+    z = gamma**0.5 * clean + (1 - gamma) ** 0.5 * torch.randn(clean.shape, generator=torch.Generator().manual_seed(2))
+    with torch.inference_mode():
+        estimate = clean_of(net(z, torch.tensor([gamma])), z, gamma, "velocity")
+    error = float((estimate - clean).square().mean())
     found = sampled(net, source.settings.schedule(), 2, (32, 32), range(4), 30).numpy()
-    assert np.corrcoef(found[:, 0].ravel(), found[:, 1].ravel())[0, 1] < -0.5
+    assert error < 0.1
+    assert np.corrcoef(found[:, 0].ravel(), found[:, 1].ravel())[0, 1] < -0.8
