@@ -52,7 +52,7 @@ def test_the_unmixing_s_file_states_the_defaults(method):
 def test_the_generation_s_files():
     values = load_parameters("hud", [])
     assert HudTrainingParams(**values) == HudTrainingParams() and set(values) == set(HudTrainingParams.model_fields)
-    assert HudTrainingParams(**load_parameters("hud-paper", [])).most_directions == 0
+    assert HudTrainingParams(**load_parameters("hud-paper", [])).directions == 0
 
 
 def test_all_parameters_of_hsr_diff_are_in_its_file():

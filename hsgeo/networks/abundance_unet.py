@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from hsgeo.networks.layers import gelu, noise_embedding
+from hsgeo.networks.layers import noise_embedding
 
 
 class AbundanceUNet(nn.Module):
@@ -42,7 +42,7 @@ class AbundanceUNet(nn.Module):
     ) -> None:
         super().__init__()
         self.level_width = 4 * widths[0]
-        self.level = nn.Sequential(nn.Linear(self.level_width, self.level_width), nn.GELU())
+        self.level = nn.Sequential(nn.Linear(self.level_width, self.level_width), nn.SiLU())
         self.entrance = nn.Conv2d(endmembers + classes, widths[0], 3, padding=1)
         pairs = list(pairwise(widths))
         self.down = nn.ModuleList(_Blocks(width, blocks, self.level_width) for width in widths[:-1])
@@ -91,7 +91,7 @@ class AbundanceUNet(nn.Module):
         for i in reversed(range(len(kept))):
             x = self.joined[i](torch.cat([kept[i], self.finer[i](x)], 1))
             x = self.up[i](x, level)
-        return self.out(gelu(x))[..., :height, :width]
+        return self.out(F.silu(x))[..., :height, :width]
 
 
 class _Blocks(nn.Module):
@@ -107,7 +107,7 @@ class _Blocks(nn.Module):
     def forward(self, x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
         for norm, first, moved, second in zip(self.norms, self.firsts, self.levels, self.seconds, strict=True):
             shift, scale = moved(level)[:, :, None, None].chunk(2, 1)
-            x = x + second(gelu(first(norm(x)) * (1 + scale) + shift))
+            x = x + second(F.silu(first(norm(x)) * (1 + scale) + shift))
         return x
 
 

@@ -214,7 +214,7 @@ def fitted_hud(
     """
     found = found_endmembers(source, good, bad_reason, params)
     whole = source.read(Window(0, source.shape[0], 0, source.shape[1]))[found.bands]
-    encoding, cosine = fitted_encoding([whole], found.spectra, params.variability, params.most_directions, device)
+    encoding, cosine = fitted_encoding([whole], found.spectra, params.directions, params.rounds, device)
     state, classes = encoding.encoded(whole, device), [] if labels is None else labels.names
     crops = Crops(state, params, None if labels is None else labels.numbers, len(classes))
     with torch.random.fork_rng(devices=[]):

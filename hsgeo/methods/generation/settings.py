@@ -12,12 +12,11 @@ from hsgeo.methods.unmixing.base import UnmixingParams
 class HudTrainingParams(UnmixingParams):
     """Parameters of a training of HUD; ``configs/generation/hud-paper.yaml`` has the published ones."""
 
-    variability: float = Field(
-        default=0.9995,
-        ge=0,
-        description="directions about the mixtures: as many, or below 1 as many as bring spectra to this mean cosine",
+    most: int = Field(default=8, ge=2, description="more than that auto does not take")
+    rounds: int = Field(default=2, ge=0, description="times that endmembers are fitted to all pixels")
+    directions: int = Field(
+        default=24, ge=0, description="about the mixtures, in which neighbours share what these miss; at most"
     )
-    most_directions: int = Field(default=12, ge=0, description="of these at most")
     widths: tuple[int, ...] = Field(default=(32, 64, 96), min_length=1, description="channels of the network's scales")
     blocks: int = Field(default=2, ge=1, description="residual blocks at each scale, down and up")
     crop: int = Field(default=32, ge=4, description="side of the crops that it is trained on, pixels")

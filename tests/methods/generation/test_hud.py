@@ -16,7 +16,7 @@ from hsgeo.scene.labels import Labels
 from hsgeo.scene.source import SceneSource
 from tests.methods.restoration.test_subspace import noisy, truth
 
-QUICK = HudTrainingParams(endmembers=4, steps=3, batch=2, crop=16, widths=(8, 12), blocks=1, variability=2)
+QUICK = HudTrainingParams(endmembers=4, steps=3, batch=2, crop=16, widths=(8, 12), blocks=1, directions=2)
 NM = np.linspace(400, 900, 24)
 
 
