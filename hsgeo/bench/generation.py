@@ -8,7 +8,7 @@ drawn at random show what each measure does not see.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,13 @@ import xarray as xr
 from hsgeo.bench.protocols import cases, none_there
 from hsgeo.engine.devices import pick_device
 from hsgeo.methods.generation.encoding import Encoding
-from hsgeo.methods.generation.hud import Hud, fitted_hud
+from hsgeo.methods.generation.hud import Hud, HudMethod, fitted_hud
 from hsgeo.methods.generation.settings import HudTrainingParams
 from hsgeo.quality.generated.measure import Settings, measure
 from hsgeo.quality.generated.tiles import Tile
 from hsgeo.scene import open_scene
 from hsgeo.scene.source import SceneSource
+from hsgeo.tasks.options import validated
 
 #: side of the tiles, and how many are measured
 SIDE, TILES = 32, 64
@@ -83,7 +84,7 @@ def bench_generation(
     scene: str | None = None,
     quick: bool = False,
     whole: bool = False,
-    params: HudTrainingParams | None = None,
+    params: Mapping[str, Any] | None = None,
     device: str = "auto",
     networks: bool = True,
 ) -> Iterator[dict[str, Any]]:
@@ -100,8 +101,8 @@ def bench_generation(
         The first scene alone.
     whole : bool
         With all steps of the process as well.
-    params : HudTrainingParams, optional
-        Of trainings.
+    params : mapping, optional
+        Of `HudTrainingParams`, for trainings.
     networks : bool
         With the measures that train networks.
 
@@ -110,9 +111,10 @@ def bench_generation(
     dict
         scene, row, seconds of sampling, and the measures.
     """
+    trainings = validated(HudMethod, params or {}, 0)
     settings = Settings(block=SIDE, stride=2, networks=networks, device=pick_device(device))
     for name, image in scenes(Path(folder), scene, quick):
-        model = model_of(name, image, models, params or HudTrainingParams(), settings.device)
+        model = model_of(name, image, models, trainings, settings.device)
         samplers = SAMPLERS | (ALL_STEPS if whole else {})
         for row, tiles, seconds in _rows(image, model, samplers, settings.device):
             notes: list[str] = []

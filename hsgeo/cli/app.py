@@ -8,7 +8,20 @@ import traceback
 
 import typer
 
-from hsgeo.cli import assess, bench, convert, demo, fuse, generate, info, restore, simulate, train, unmix
+from hsgeo.cli import (
+    assess,
+    bench,
+    bench_generation,
+    convert,
+    demo,
+    fuse,
+    generate,
+    info,
+    restore,
+    simulate,
+    train,
+    unmix,
+)
 from hsgeo.errors import HsgeoError
 
 INTERRUPTED = "interrupted; what is done is kept: run the same command with --resume."
@@ -33,6 +46,7 @@ for command in (
 train.group.command("hsr-diff")(train.hsr_diff)
 train.group.command("hud")(train.hud)
 app.add_typer(train.group, name="train")
+bench.group.command()(bench_generation.generation)
 app.add_typer(bench.group, name="bench")
 
 

@@ -86,7 +86,7 @@ def fusion(
     if cost:
         _cost(device, json)
         return
-    folder = _folder(data, "fusion")
+    folder = folder_of(data, "fusion")
     if ablation:
         _ablation(folder, steps, model, only, json)
         return
@@ -145,14 +145,14 @@ def restoration(
     from hsgeo.bench.restoration import bench_restoration
 
     if self_supervised:
-        _self_supervised(_folder(data, "restoration"), side, scene, quick, paper, json)
+        _self_supervised(folder_of(data, "restoration"), side, scene, quick, paper, json)
         return
     rows: list[dict[str, Any]] = []
     if not json:
         typer.echo(
             f"{'case':<14}{'scene':<15}{'method':<38}{'PSNR dB':>8}{'SAM deg':>9}{'SSIM':>8}{'s':>7}{'noise off':>11}"
         )
-    for row in bench_restoration(_folder(data, "restoration"), methods.split(","), scene, quick):
+    for row in bench_restoration(folder_of(data, "restoration"), methods.split(","), scene, quick):
         rows.append(row)
         if not json:
             own = f"{row['ssim']:8.4f}{row['seconds']:7.1f}" if "seconds" in row else ""
@@ -166,7 +166,7 @@ def restoration(
     typer.echo("noise off: largest relative error of a band's estimated noise")
 
 
-def _folder(data: str | None, name: str) -> str:
+def folder_of(data: str | None, name: str) -> str:
     folder = data or os.environ.get("HSGEO_DATA")
     if not folder:
         raise ParameterError(f"bench {name} needs the folder of the scenes: --data DIR, or the variable HSGEO_DATA.")
