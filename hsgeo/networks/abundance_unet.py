@@ -38,7 +38,7 @@ class AbundanceUNet(nn.Module):
     """
 
     def __init__(
-        self, endmembers: int, classes: int = 0, widths: tuple[int, ...] = (32, 64, 96), blocks: int = 2
+        self, endmembers: int, classes: int = 0, widths: tuple[int, ...] = (64, 96, 128), blocks: int = 1
     ) -> None:
         super().__init__()
         self.level_width = 4 * widths[0]

@@ -17,12 +17,12 @@ class HudTrainingParams(UnmixingParams):
     directions: int = Field(
         default=24, ge=0, description="about the mixtures, in which neighbours share what these miss; at most"
     )
-    widths: tuple[int, ...] = Field(default=(32, 64, 96), min_length=1, description="channels of the network's scales")
-    blocks: int = Field(default=2, ge=1, description="residual blocks at each scale, down and up")
+    widths: tuple[int, ...] = Field(default=(64, 96, 128), min_length=1, description="channels of the network's scales")
+    blocks: int = Field(default=1, ge=1, description="residual blocks at each scale, down and up")
     crop: int = Field(default=32, ge=4, description="side of the crops that it is trained on, pixels")
-    batch: int = Field(default=32, ge=1, description="crops in a step")
+    batch: int = Field(default=16, ge=1, description="crops in a step")
     steps: int = Field(default=4000, ge=1, description="of the optimiser")
-    learning_rate: float = Field(default=1e-3, gt=0, description="at its highest")
+    learning_rate: float = Field(default=2e-3, gt=0, description="at its highest")
     averaging: float = Field(default=0.999, ge=0, lt=1, description="what the averaged weights keep at a step")
     turned: bool = Field(default=True, description="crops turned and mirrored")
     target: Target = Field(default="velocity", description="what the network finds; as published: epsilon, the noise")
