@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from .demonstration import demo
     from .fusion import FusionJob, fuse
     from .generated import GeneratedOptions
-    from .generation import GenerationOptions, generate, train_hud
+    from .generation import GenerationJob, GenerationOptions, generate
+    from .hud_training import train_hud
     from .info import describe, describe_quality, describe_sensors
     from .inputs import FusionOptions
     from .options import RunOptions, WriteOptions
@@ -24,6 +25,7 @@ __all__ = [
     "FusionJob",
     "FusionOptions",
     "GeneratedOptions",
+    "GenerationJob",
     "GenerationOptions",
     "RestorationJob",
     "RestorationOptions",
@@ -58,7 +60,8 @@ _MODULES = {
     "options": ("RunOptions", "WriteOptions"),
     "restoration": ("RestorationJob", "RestorationOptions", "restore"),
     "training": ("train",),
-    "generation": ("GenerationOptions", "generate", "train_hud"),
+    "generation": ("GenerationJob", "GenerationOptions", "generate"),
+    "hud_training": ("train_hud",),
     "unmixing": ("UnmixingJob", "UnmixingOptions", "unmix"),
 }
 _EXPORTS = {name: module for module, names in _MODULES.items() for name in names}

@@ -99,6 +99,27 @@ class Hud:
         nothing = partial(_nothing, len(self.classes))
         return [nothing if one is None else one for one in wanted] if self.classes else None
 
+    def kinds(self, state: np.ndarray, abundances: np.ndarray) -> np.ndarray:
+        """Class (...) of each pixel: the endmember with the largest abundance, counted from 1.
+
+        Where the scene had labels, what labelled pixels that are alike have in their raster.
+
+        Parameters
+        ----------
+        state : array (c, ...)
+        abundances : array (p, ...)
+            Of the state.
+        """
+        if self.classifier is None:
+            return abundances.argmax(0) + 1
+        return np.array(self.about["class_values"])[self.classifier.classes(state)]
+
+    def named_kinds(self) -> dict[int, str]:
+        """Every value of `kinds`, with what it means."""
+        names = self.classes or [f"endmember {i}" for i in range(1, len(self.encoding.endmembers) + 1)]
+        values = self.about.get("class_values") or range(1, len(names) + 1)
+        return dict(zip(values, names, strict=True))
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a safetensors file, whole or not at all.
 
