@@ -303,10 +303,11 @@ class GenerationJob(Job):
             "training": None if self.file is not None else self.settings.model_dump(mode="json"),
         }
         with working(folder, identity, write.resume, target, self.notes):
-            if self.file is None and (folder / MODEL).exists():
-                self._keep(Hud.load(folder / MODEL))
-            elif self.file is None:
-                self.model.save(folder / MODEL)
+            if self.file is None:
+                if (folder / MODEL).exists():
+                    self._keep(Hud.load(folder / MODEL))
+                else:
+                    self.model.save(folder / MODEL)
                 identity["model"] = fingerprint(folder / MODEL)
             drawing = Drawing(self.run.seed, o.steps, o.variability, o.sensor_noise, self.wanted)
             drawn = draw(
