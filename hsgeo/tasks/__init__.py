@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from .demonstration import demo
     from .fusion import FusionJob, fuse
     from .generated import GeneratedOptions
-    from .generation import GenerationJob, GenerationOptions, generate
+    from .generation import GenerationJob, generate
+    from .generation_options import GenerationOptions
     from .hud_training import train_hud
     from .info import describe, describe_quality, describe_sensors
     from .inputs import FusionOptions
@@ -60,7 +61,8 @@ _MODULES = {
     "options": ("RunOptions", "WriteOptions"),
     "restoration": ("RestorationJob", "RestorationOptions", "restore"),
     "training": ("train",),
-    "generation": ("GenerationJob", "GenerationOptions", "generate"),
+    "generation": ("GenerationJob", "generate"),
+    "generation_options": ("GenerationOptions",),
     "hud_training": ("train_hud",),
     "unmixing": ("UnmixingJob", "UnmixingOptions", "unmix"),
 }

@@ -27,7 +27,7 @@ from hsgeo.scene.tile_store import TileStore, open_tiles
 from hsgeo.scene.window import Window
 from hsgeo.scene.write import FORMATS, plan_windows
 from hsgeo.tasks.options import WriteOptions
-from hsgeo.tasks.outputs import block_options
+from hsgeo.tasks.outputs import BLOCK_OPTIONS, block_options
 
 if TYPE_CHECKING:
     from hsgeo.methods.generation.hud import Hud
@@ -40,13 +40,12 @@ FORMAT_OPTIONS = ("tif", "zarr")
 TAGS = {"SYNTHETIC": "yes", "SYNTHETIC_MODEL": "hsgeo hud"}
 
 
-def check_tiles(target: Path, kind: str, write: WriteOptions) -> None:
-    """See that tiles can be written, before any work.
+def check_tile_format(target: Path, kind: str, write: WriteOptions) -> None:
+    """Refuse a format, a name or options that stand for nothing.
 
     Raises
     ------
-    OutputExistsError, OutputWriteError, ParameterError
-        The folder exists or cannot be written, or a format or option stands for nothing.
+    OutputWriteError, ParameterError
     """
     if kind not in FORMAT_OPTIONS:
         raise ParameterError(f"--format {kind}: one of {', '.join(FORMAT_OPTIONS)}.")
@@ -56,12 +55,23 @@ def check_tiles(target: Path, kind: str, write: WriteOptions) -> None:
     if suffix in FORMATS and not (suffix == ".zarr" and kind == "zarr"):
         more = "; --format zarr writes one store" if suffix == ".zarr" else ""
         raise OutputWriteError(f"{target}: tiles go into a folder; give a name without {suffix}{more}.")
+    driver = "zarr" if kind == "zarr" else "COG" if write.cog else "GTiff"
+    check_creation(driver, target, write.creation, write.dtype, None)
+
+
+def check_tiles(target: Path, kind: str, write: WriteOptions) -> None:
+    """See that tiles can be written, before any work.
+
+    Raises
+    ------
+    OutputExistsError, OutputWriteError, ParameterError
+        The folder exists or cannot be written, or a format or option stands for nothing.
+    """
+    check_tile_format(target, kind, write)
     if target.is_file():
         raise OutputWriteError(f"{target} is a file; tiles go into a folder.")
     if target.exists() and not write.overwrite:
         raise OutputExistsError(f"{target} exists; give --overwrite or another folder.")
-    driver = "zarr" if kind == "zarr" else "COG" if write.cog else "GTiff"
-    check_creation(driver, target, write.creation, write.dtype, None)
     folder_of(target)
 
 
@@ -153,8 +163,9 @@ class TileFolder:
 
     def _tifs(self, inside: Path, arrays: Mapping[str, Any], stage: Any) -> Iterator[xr.DataArray]:
         """Write each tile as three rasters; gives it as it is read back."""
-        blocks = {} if self.canvas.whole or self.write.cog else block_options(arrays["reflectance"])
-        creation = {**blocks, **self.write.creation}
+        creation = dict(self.write.creation)
+        if not (self.canvas.whole or self.write.cog or {k.upper() for k in creation} & BLOCK_OPTIONS):
+            creation |= block_options(arrays["reflectance"])
         for number, values in self._tiles(arrays):
             stem = f"tile_{number + 1:0{len(str(self.canvas.count))}d}"
             for name, data in values.items():

@@ -265,6 +265,10 @@ def test_a_plan_says_what_would_be_done_and_does_nothing(folder, tmp_path: Path,
     text = capfd.readouterr()
     assert "trained by the run" in text.out and "3 tasks of whole tiles" in text.out and "counts the end" in text.err
     assert run([*small, "--workers", "2", "--memory", "2GiB"]) == 0 and "tasks of whole" in capfd.readouterr().out
+    assert (
+        run([*small[:2], "-o", str(tmp_path / "out.tif"), "--dry-run"]) == 2
+        and "without .tif" in capfd.readouterr().err
+    )
     assert list(tmp_path.iterdir()) == []
 
 
