@@ -112,6 +112,20 @@ def test_tiles_in_parts_are_whole_tiles(folder, tmp_path: Path) -> None:
     assert np.isnan(expected["tile_2.tif"][5]).all() and np.nanstd(np.diff(expected["tile_1.tif"], axis=2)) > 0
 
 
+def test_a_task_reads_its_part_and_what_is_seen_around_it(folder, tmp_path: Path, monkeypatch) -> None:
+    seen, read = [], drawing.States._read
+
+    def noted(self, number, window):
+        seen.append(window)
+        return read(self, number, window)
+
+    monkeypatch.setattr(drawing.States, "_read", noted)
+    drawn(folder, tmp_path / "out", size=150, tile=30, steps=2)
+    network = Hud.load(folder / "m.safetensors").network
+    most = 30 + 2 * network.reach + network.multiple
+    assert len(seen) == 25 and max(max(window.shape) for window in seen) <= most < 150
+
+
 def test_a_layout_is_asked_for_part_by_part(folder, tmp_path: Path) -> None:
     drawn(folder, tmp_path / "whole", model="c", layout=folder / "labels.tif")
     drawn(folder, tmp_path / "parts", model="c", layout=folder / "labels.tif", tile=32)
