@@ -50,7 +50,7 @@ def one(side: int, steps: int, device: str) -> dict[str, Any]:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from hsgeo.methods.generation.sampling import sampled
+    from hsgeo.methods.generation.sampling import Sampler, sampled
     from hsgeo.methods.generation.settings import HudTrainingParams
     from hsgeo.networks import AbundanceUNet
 
@@ -60,7 +60,7 @@ def one(side: int, steps: int, device: str) -> dict[str, Any]:
     schedule = settings.schedule()
 
     def draw(count: int) -> None:
-        _decode(sampled(network, schedule, channels, (side, side), [0], count, 0.0, device=device).numpy())
+        _decode(sampled(Sampler(network, schedule, channels, count, 0.0, device=device), (side, side), [0]).numpy())
 
     def teach(count: int) -> None:
         from hsgeo.methods.generation.training import Crops, trained

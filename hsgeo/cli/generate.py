@@ -28,37 +28,42 @@ def generate(
         bool, typer.Option("--no-variability", help="Spectra are mixtures of the endmembers alone.")
     ] = False,
     no_noise: Annotated[bool, typer.Option("--no-noise", help="Without the sensor's noise.")] = False,
+    format: Annotated[
+        Literal["tif", "zarr"], typer.Option("--format", help="GeoTIFFs of each tile, or one zarr store of all.")
+    ] = "tif",
     sensor: o.SensorName = None,
     bands: o.Bands = None,
     bbox: o.Bbox = None,
     cog: o.Cog = False,
     co: o.Creation = None,
     overwrite: o.Overwrite = False,
+    resume: o.Resume = False,
     config: o.Config = None,
     settings: o.Settings = None,
-    seed: o.Seed = 0,
-    device: o.Device = "auto",
+    run: o.Running,
+    dry_run: o.DryRun = False,
     progress: Any,
 ) -> o.Said:
     """Draw tiles that look like a scene, with their abundances and classes."""
-    from hsgeo.tasks import GenerationOptions, RunOptions
-    from hsgeo.tasks import generate as task
+    from hsgeo.tasks import GenerationJob, GenerationOptions
+    from hsgeo.tasks.generation import check_generated
     from hsgeo.tasks.options import derived_output, load_parameters
 
-    report = task(
+    target = output or str(derived_output(scene, "_generated", ""))
+    writing = o.Writing(cog, co, overwrite=overwrite).options(resume)
+    options = GenerationOptions(count, size, steps, not no_variability, not no_noise, wanted, labels, format, method)
+    if not dry_run:
+        check_generated(scene, target, options, writing)
+    job = GenerationJob(
         scene,
-        output or str(derived_output(scene, "_generated", "")),
+        options,
         model=model,
-        options=GenerationOptions(count, size, steps, not no_variability, not no_noise, wanted, labels),
-        sensor=sensor,
-        bands=bands,
-        bbox=o.parse_bbox(bbox),
+        subset={"sensor": sensor, "bands": bands, "bbox": o.parse_bbox(bbox)},
+        run=run.options(),
         params=load_parameters(config, settings or []),
-        run=RunOptions(device=device, seed=seed),
-        write=o.Writing(cog, co, overwrite=overwrite).options(),
         progress=progress,
     )
-    return report, _print
+    return (job.plan(target, writing), _print_plan) if dry_run else (job.write(target, writing), _print)
 
 
 def model_rows(r: dict[str, Any]) -> list[tuple[str, Any]]:
@@ -83,9 +88,34 @@ def print_stages(r: dict[str, Any]) -> None:
     print_rows([("time", f"{stages}; peak memory {peak / 2**30:.2f} GiB")])
 
 
+def _print_plan(r: dict[str, Any]) -> None:
+    parts, model = r["parts"], r["model"] or "trained by the run"
+    whole, cut = (
+        f"{parts['count']} tasks of whole tiles",
+        f"{parts['count']} parts of {parts['size']} pixels, {parts['passes']} times",
+    )
+    print_rows(
+        [
+            (
+                "output",
+                f"{r['output']} ({r['format']}, {r['output_bytes'] / 1e6:.1f} MB before compression); not written",
+            ),
+            ("model", ", ".join([model, *(f"{k} {v}" for k, v in r["parameters"].items())])),
+            ("tiles", f"{r['tiles']} of {r['size']} pixels, {r['steps']} steps"),
+            ("bands", f"{r['bands']}, of which {r['good_bands']} good by their flags, as {r['dtype']}"),
+            ("work", f"{cut if parts['passes'] > 1 else whole}, memory {r['memory']}"),
+        ]
+    )
+    print_notes(r)
+
+
 def _print(r: dict[str, Any]) -> None:
     print_rows(
-        [("output", f"{r['output']}: {r['tiles']} tiles of {r['size']} pixels, {r['steps']} steps"), *model_rows(r)]
+        [
+            ("output", f"{r['output']} ({r['format']}, {r['bytes'] / 1e6:.1f} MB)"),
+            ("tiles", f"{r['tiles']} of {r['size']} pixels, {r['steps']} steps"),
+            *model_rows(r),
+        ]
     )
     print_stages(r)
     print_notes(r)

@@ -3,7 +3,7 @@
 from hsgeo.diffusion.ddrm import Evidence, SpectralOperator, ddrm, sigmas
 from hsgeo.diffusion.fields import noise_field
 from hsgeo.diffusion.process import forward, posterior
-from hsgeo.diffusion.samplers import ancestral, ddim
+from hsgeo.diffusion.samplers import ancestral, ddim, ddim_step
 from hsgeo.diffusion.schedule import Schedule
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "SpectralOperator",
     "ancestral",
     "ddim",
+    "ddim_step",
     "ddrm",
     "forward",
     "noise_field",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
 
 import torch
@@ -53,10 +54,26 @@ def ddim(predict: Predictor, noise: Noise, levels: Sequence[float], eta: float =
     """
     z = noise(0)
     for step, (gamma, cleaner) in enumerate(pairwise(levels), 1):
-        z0 = predict(z, gamma)
-        residual = (z - gamma**0.5 * z0) / (1 - gamma) ** 0.5
-        std = eta * posterior(gamma, cleaner)[2]
-        z = cleaner**0.5 * z0 + max(1 - cleaner - std**2, 0.0) ** 0.5 * residual
-        if std:
-            z = z + std * noise(step)
+        z = ddim_step(z, predict(z, gamma), gamma, cleaner, eta, partial(noise, step))
     return z
+
+
+def ddim_step(
+    z: torch.Tensor, clean: torch.Tensor, gamma: float, cleaner: float, eta: float, noise: Callable[[], torch.Tensor]
+) -> torch.Tensor:
+    """One step of `ddim`, pixel by pixel.
+
+    Parameters
+    ----------
+    z, clean : tensor
+        The state at `gamma`, and the clean signal expected.
+    gamma, cleaner : float
+        Signal power now and after the step.
+    eta : float
+    noise : callable () -> tensor
+        Standard normal; called where the step adds any.
+    """
+    residual = (z - gamma**0.5 * clean) / (1 - gamma) ** 0.5
+    std = eta * posterior(gamma, cleaner)[2]
+    moved = cleaner**0.5 * clean + max(1 - cleaner - std**2, 0.0) ** 0.5 * residual
+    return moved + std * noise() if std else moved

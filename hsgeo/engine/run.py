@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from hsgeo.errors import InputError, ParameterError
@@ -20,7 +21,10 @@ from .plan import Block, TilePlan
 from .remote import on_cluster
 from .store import Output, Store
 
-__all__ = ["Output", "RunReport", "run"]
+__all__ = ["Output", "RunReport", "Staff", "run", "staffed"]
+
+#: works on blocks of a job, and gives each as it is done
+Staff = Callable[[Job, list[Block]], Iterator[Done]]
 
 
 @dataclass
@@ -70,6 +74,7 @@ def run(
     finish: Callable[[Block, dict[str, Any]], Mapping[str, Any]] | None = None,
     threads: int = 1,
     keep_lock: bool = False,
+    staff: Staff | None = None,
 ) -> RunReport:
     """Apply a callable to all blocks of a plan.
 
@@ -113,6 +118,8 @@ def run(
         Blocks at a time in this process. Each needs its own memory, and `work` must bear it.
     keep_lock : bool
         Keep other runs out of the store until the report's `release` is called: until the arrays have been read.
+    staff : callable, optional
+        Of `staffed`, for several runs one after the other; `workers`, `scheduler` and `threads` are then told there.
 
     Returns
     -------
@@ -146,7 +153,11 @@ def run(
             if stage is not None and stats:
                 getattr(stage, "skip", stage.advance)(len(stats))
             if todo:
-                with _dispatch(job, todo, workers, scheduler, devices, threads, notes) as results:
+                hired = staffed(place.path, workers, scheduler, devices, threads, notes)
+                with (
+                    hired if staff is None else nullcontext(staff) as able,
+                    closing(able(job, todo)) as results,  # type: ignore[type-var]
+                ):
                     for block, record in results:
                         stats[block.row, block.col] = record
                         report.done += 1
@@ -171,18 +182,35 @@ def run(
 
 
 @contextmanager
-def _dispatch(
-    job: Job, todo: list[Block], workers: int, scheduler: str | None, devices: str, threads: int, notes: list[str]
-) -> Iterator[Iterator[Done]]:
-    """The results of all blocks as they come, from where the options say."""
+def staffed(
+    folder: Path,
+    workers: int,
+    scheduler: str | None,
+    devices: str,
+    threads: int,
+    notes: list[str],
+    several: bool = False,
+) -> Iterator[Staff]:
+    """Who works on blocks, in this process or in others, for as long as this lasts.
+
+    Parameters
+    ----------
+    folder : Path
+        The working store, or one that holds it; workers of a `scheduler` must see it.
+    workers, scheduler, devices, threads
+        As in `run`.
+    notes : list of str
+        Gets what the user should know.
+    several : bool
+        More than one run is to come: worker processes forget the job of each.
+    """
     if scheduler is not None:
         from .cluster import existing_cluster, has_gpu_resource
 
-        with existing_cluster(scheduler, job.store.path) as client:
+        with existing_cluster(scheduler, folder) as client:
             notes.append(f"working on the cluster at {scheduler}, which must see the same files as this machine.")
             gpu = devices != "cpu" and has_gpu_resource(client)
-            with closing(on_cluster(client, job, todo, devices, gpu, lasting=True)) as results:  # type: ignore[type-var]
-                yield results
+            yield lambda job, todo: on_cluster(client, job, todo, devices, gpu, lasting=True)
     elif workers:
         from .cluster import local_cluster
 
@@ -190,14 +218,12 @@ def _dispatch(
         gpus = gpus_for(devices, workers, visible_gpus(count)) if count or devices.startswith("cuda") else []
         if gpus and len(gpus) < workers:
             notes.append(f"{len(gpus)} worker processes instead of {workers}: one for each GPU.")
-        with (
-            local_cluster(workers, gpus) as client,
-            closing(on_cluster(client, job, todo, "cuda:0" if gpus else "cpu", bool(gpus))) as results,  # type: ignore[type-var]
-        ):
-            yield results
+        device = "cuda:0" if gpus else "cpu"
+        with local_cluster(workers, gpus) as client:
+            yield lambda job, todo: on_cluster(client, job, todo, device, bool(gpus), lasting=several)
     else:
-        with closing(in_process(job, todo, pick_device(devices), threads)) as results:  # type: ignore[type-var]
-            yield results
+        device = pick_device(devices)
+        yield lambda job, todo: in_process(job, todo, device, threads)
 
 
 def _patch_grid(plan: TilePlan, mode: str, patch: int | None, overlap: int | None) -> PatchGrid | None:

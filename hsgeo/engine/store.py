@@ -31,8 +31,8 @@ from .identity import read_identity, refuse_other
 from .plan import Block, TilePlan
 
 TAG = "hsgeo-store"
-#: bytes of one chunk before compression; blosc takes at most 2 GiB, and readers that want few bands read less
-CHUNK_BYTES = 256 << 20
+#: bytes of one chunk before compression: what is compressed is held several times over, and few bands are read alone
+CHUNK_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import xarray as xr
 
 RGB_NM = (655.0, 560.0, 480.0)
+#: pixels between the pictures of a contact sheet
+GAP = 2
 
 
 def rgb_bands(scene: xr.DataArray) -> list[int]:
@@ -78,3 +81,16 @@ def heat(values: np.ndarray, top: float) -> np.ndarray:
     place = np.clip(np.nan_to_num(values) / (top or 1), 0, 1) * (len(_HEAT) - 1)
     image = np.stack([np.interp(place, np.arange(len(_HEAT)), _HEAT[:, c]) for c in range(3)])
     return np.where(np.isfinite(values), image, 128).astype(np.uint8)
+
+
+def contact_sheet(tiles: Sequence[np.ndarray]) -> np.ndarray:
+    """Pictures (3, h, w) of one shape side by side in one stretch, as (3, H, W) uint8; white between them."""
+    columns = int(np.ceil(len(tiles) ** 0.5))
+    rows = -(-len(tiles) // columns)
+    height, width = tiles[0].shape[1:]
+    sheet = np.full((3, rows * (height + GAP) - GAP, columns * (width + GAP) - GAP), np.nan)
+    for i, tile in enumerate(tiles):
+        y, x = (n * (side + GAP) for n, side in zip(divmod(i, columns), (height, width), strict=True))
+        sheet[:, y : y + height, x : x + width] = tile
+    picture = to_bytes(sheet, stretch_limits(sheet))
+    return np.where(np.isfinite(sheet), picture, 255).astype(np.uint8)

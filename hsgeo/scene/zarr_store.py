@@ -35,6 +35,8 @@ from .staging import require_space
 from .window import Window
 
 NAME = "scene"
+#: attribute of a group that holds generated tiles, and its value (`tile_store`)
+KIND, TILES = "hsgeo_kind", "generated tiles"
 #: pixels and bytes of a chunk
 CHUNK_SIDE = 256
 CHUNK_BYTES = 8 << 20
@@ -84,7 +86,7 @@ class ZarrSink:
                 shape=meta.shape,
                 chunks=chunk,
                 dtype=meta.dtype,
-                fill_value=0 if meta.nodata is None else _fill(meta.nodata, meta.dtype),
+                fill_value=blank_of(meta),
                 compressors=BloscCodec(cname="zstd", clevel=level, shuffle="shuffle"),
                 dimension_names=("band", "y", "x"),
                 attributes=array_attributes(meta),
@@ -96,29 +98,13 @@ class ZarrSink:
 
     def _write_coordinates(self) -> None:
         meta = self.meta
-        for key in ("band", *BAND_COORDS):
-            # bands are counted in the file that a scene is opened from, which is now this one
-            values = np.arange(1, meta.count + 1) if key == "band" else meta.columns[key]
-            if key == "band_tags":
-                values = np.array([json.dumps(dict(extra)) for extra in meta.extra])
-            self._coordinate(key, values, ("band",), {"units": _UNITS[key]} if key in _UNITS else {})
+        write_band_coordinates(self._group, meta)
         grid = xr_coords(
             GeoBox(meta.shape[1:], meta.transform, meta.crs or None), crs_coord_name="spatial_ref", dims=("y", "x")
         )
         for name, coordinate in grid.items():
-            self._coordinate(str(name), coordinate.values, tuple(map(str, coordinate.dims)), dict(coordinate.attrs))
-
-    def _coordinate(self, name: str, values: np.ndarray, dims: tuple[str, ...], attrs: Mapping[str, Any]) -> None:
-        if values.dtype.kind == "U":
-            array = self._group.create_array(
-                name, shape=values.shape, dtype=str, dimension_names=dims, attributes=dict(attrs)
-            )
-            array[...] = values.astype(object)
-        else:
-            array = self._group.create_array(
-                name, shape=values.shape, dtype=values.dtype, dimension_names=dims or None, attributes=dict(attrs)
-            )
-            array[...] = values
+            dims = tuple(map(str, coordinate.dims))
+            write_coordinate(self._group, str(name), coordinate.values, dims, dict(coordinate.attrs))
 
     def write(self, raw: np.ndarray, window: Window, nodata: float | None) -> None:
         """All bands of one window."""
@@ -127,17 +113,47 @@ class ZarrSink:
 
     def finish(self, nodata: float | None) -> None:
         """Complete the attributes and gather the metadata in one place, for a quick opening."""
-        import zarr
-
         if nodata is not None and nodata != self.meta.nodata:
             self._array.update_attributes(array_attributes(self.meta.with_nodata(nodata)))
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Consolidated metadata")
-            zarr.consolidate_metadata(self.path)
+        consolidate(self.path)
 
     def close(self) -> None:
         """Nothing is written afterwards, nor by a thread that has not heard of an error yet."""
         self._folder.stop()
+
+
+def write_band_coordinates(group: Any, meta: Metadata) -> None:
+    """Everything that is known of each band, as coordinates along ``band`` of a zarr group."""
+    for key in ("band", *BAND_COORDS):
+        # bands are counted in the file that a scene is opened from, which is now this one
+        values = np.arange(1, meta.count + 1) if key == "band" else meta.columns[key]
+        if key == "band_tags":
+            values = np.array([json.dumps(dict(extra)) for extra in meta.extra])
+        write_coordinate(group, key, values, ("band",), {"units": _UNITS[key]} if key in _UNITS else {})
+
+
+def write_coordinate(
+    group: Any, name: str, values: np.ndarray, dims: tuple[str, ...], attrs: Mapping[str, Any]
+) -> None:
+    """One small array of numbers or texts in a zarr group."""
+    text = values.dtype.kind == "U"
+    array = group.create_array(
+        name,
+        shape=values.shape,
+        dtype=str if text else values.dtype,
+        dimension_names=dims or None,
+        attributes=dict(attrs),
+    )
+    array[...] = values.astype(object) if text else values
+
+
+def consolidate(path: Path) -> None:
+    """Gather the metadata of a store in one place, for a quick opening."""
+    import zarr
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Consolidated metadata")
+        zarr.consolidate_metadata(path)
 
 
 def array_options(target: Path, creation: Mapping[str, Any]) -> tuple[int, int]:
@@ -180,6 +196,11 @@ def array_attributes(meta: Metadata) -> dict[str, Any]:
     return attrs
 
 
+def blank_of(meta: Metadata) -> Any:
+    """The value of an array where nothing was written."""
+    return 0 if meta.nodata is None else _fill(meta.nodata, meta.dtype)
+
+
 def _fill(nodata: float, dtype: np.dtype) -> Any:
     return float(nodata) if dtype.kind == "f" else min(max(int(nodata), np.iinfo(dtype).min), np.iinfo(dtype).max)
 
@@ -197,7 +218,10 @@ def _json_number(value: float | None) -> Any:
 
 @dataclass(frozen=True)
 class ZarrArray(LazyArray):
-    """Physical values of a store's array, read window by window; holds a path, so it can be pickled."""
+    """Physical values of a store's array, read window by window; holds a path, so it can be pickled.
+
+    `index` picks a scene out of an array of more dimensions, whose last two are y and x.
+    """
 
     path: str
     stored: str
@@ -205,6 +229,8 @@ class ZarrArray(LazyArray):
     scale: tuple[float, ...]
     offset: tuple[float, ...]
     nodata: float | None
+    name: str = NAME
+    index: tuple[int, ...] = ()
     dtype: np.dtype = field(init=False)
     _open: list[Any] = field(init=False, repr=False, compare=False, default_factory=list)
 
@@ -221,7 +247,7 @@ class ZarrArray(LazyArray):
         import zarr
 
         if not self._open:
-            self._open.append(zarr.open_array(self.path, path=NAME, mode="r"))
+            self._open.append(zarr.open_array(self.path, path=self.name, mode="r"))
         return self._open[0]
 
     def _block(self, bands: np.ndarray, rows: np.ndarray, cols: np.ndarray) -> np.ndarray:
@@ -229,9 +255,12 @@ class ZarrArray(LazyArray):
             return np.empty((bands.size, rows.size, cols.size), self.dtype)
         spans = [(int(i.min()), int(i.max()) + 1) for i in (bands, rows, cols)]
         try:
-            raw = self._array()[tuple(slice(*span) for span in spans)]
+            array = self._array()
+            inside = tuple(slice(*span) for span in spans)
+            raw = array[(*self.index, *inside[-(array.ndim - len(self.index)) :])]
         except Exception as error:
             raise SceneReadError(f"{self.path} cannot be read: a chunk is damaged or missing ({error}).") from error
+        raw = raw.reshape([stop - start for start, stop in spans])
         for axis, (index, span) in enumerate(zip((bands, rows, cols), spans, strict=True)):
             if index.size != span[1] - span[0] or (np.diff(index) != 1).any():
                 raw = np.take(raw, index - span[0], axis=axis)
@@ -258,19 +287,11 @@ def open_zarr_scene(path: str | os.PathLike[str], chunks: Any = "auto") -> xr.Da
         Not such a store.
     """
     text = os.fspath(path)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Consolidated metadata")
-            warnings.filterwarnings("ignore", message="Failed to open Zarr store with consolidated")
-            store = xr.open_zarr(text, chunks=None, mask_and_scale=False, decode_times=False, decode_coords="all")
-    except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise SceneReadError(f"{text} is not a zarr store that can be read ({reason}).") from error
-    with store:
+    with opened(text) as store:
         variable = _variable(store, text)
         columns = {k: store[k].values.tolist() for k in ("band", *BAND_COORDS) if k in store.variables}
-        bare = _attributes(variable, text)
-        scale, offset = _scaling(variable, columns)
+        bare = attributes_of(variable, text)
+        scale, offset = scaling_of(variable, columns)
         count, height, width = (int(n) for n in variable.shape)
         array = ZarrArray(text, variable.dtype.name, (count, height, width), scale, offset, bare["nodata"])
         chunk = variable.encoding.get("preferred_chunks", {})
@@ -281,14 +302,34 @@ def open_zarr_scene(path: str | os.PathLike[str], chunks: Any = "auto") -> xr.Da
     return chunked(scene, plan, chunks)
 
 
+def opened(path: str) -> xr.Dataset:
+    """A store as xarray sees it, values as they are stored.
+
+    Raises
+    ------
+    SceneReadError
+        It cannot.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Consolidated metadata")
+            warnings.filterwarnings("ignore", message="Failed to open Zarr store with consolidated")
+            return xr.open_zarr(path, chunks=None, mask_and_scale=False, decode_times=False, decode_coords="all")
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise SceneReadError(f"{path} is not a zarr store that can be read ({reason}).") from error
+
+
 def _variable(store: xr.Dataset, path: str) -> xr.DataArray:
     if NAME in store and store[NAME].dims == ("band", "y", "x") and "wavelength" in store.coords:
         return store[NAME]
+    if store.attrs.get(KIND) == TILES:
+        raise SceneReadError(f"{path} holds generated tiles; hsgeo assess reads them, and xarray.open_zarr.")
     listed = ", ".join(f"{k} ({', '.join(map(str, v.dims))})" for k, v in store.data_vars.items()) or "nothing"
     raise SceneReadError(f"{path} is not a scene that hsgeo wrote: it holds {listed}; write it with hsgeo convert.")
 
 
-def _attributes(variable: xr.DataArray, path: str) -> dict[str, Any]:
+def attributes_of(variable: xr.DataArray, path: str) -> dict[str, Any]:
     attrs = variable.attrs
     nodata = attrs.get("nodata")
     return {
@@ -302,7 +343,7 @@ def _attributes(variable: xr.DataArray, path: str) -> dict[str, Any]:
     }
 
 
-def _scaling(variable: xr.DataArray, columns: Mapping[str, list[Any]]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def scaling_of(variable: xr.DataArray, columns: Mapping[str, list[Any]]) -> tuple[tuple[float, ...], tuple[float, ...]]:
     count = variable.sizes["band"]
     pairs = (("scale", "scale_factor", 1.0), ("offset", "add_offset", 0.0))
     scale, offset = (

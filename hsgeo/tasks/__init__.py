@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     from .demonstration import demo
     from .fusion import FusionJob, fuse
     from .generated import GeneratedOptions
-    from .generation import GenerationOptions, generate, train_hud
+    from .generation import GenerationJob, generate
+    from .generation_options import GenerationOptions
+    from .hud_training import train_hud
     from .info import describe, describe_quality, describe_sensors
     from .inputs import FusionOptions
     from .options import RunOptions, WriteOptions
@@ -24,6 +26,7 @@ __all__ = [
     "FusionJob",
     "FusionOptions",
     "GeneratedOptions",
+    "GenerationJob",
     "GenerationOptions",
     "RestorationJob",
     "RestorationOptions",
@@ -58,7 +61,9 @@ _MODULES = {
     "options": ("RunOptions", "WriteOptions"),
     "restoration": ("RestorationJob", "RestorationOptions", "restore"),
     "training": ("train",),
-    "generation": ("GenerationOptions", "generate", "train_hud"),
+    "generation": ("GenerationJob", "generate"),
+    "generation_options": ("GenerationOptions",),
+    "hud_training": ("train_hud",),
     "unmixing": ("UnmixingJob", "UnmixingOptions", "unmix"),
 }
 _EXPORTS = {name: module for module, names in _MODULES.items() for name in names}

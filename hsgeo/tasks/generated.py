@@ -12,6 +12,7 @@ import xarray as xr
 
 from hsgeo.errors import GridError, OutputExistsError, OutputWriteError, ParameterError, SceneReadError
 from hsgeo.scene import open_scene
+from hsgeo.scene.tile_store import is_tile_store, open_tiles
 from hsgeo.tasks.inputs import Scene, path_of
 from hsgeo.tasks.options import refuse_inputs
 
@@ -62,6 +63,8 @@ def is_generated(result: Scene, options: GeneratedOptions) -> bool:
     if isinstance(result, xr.DataArray):
         return _says_so(result)
     place = Path(result)
+    if is_tile_store(place):
+        return True
     if not place.is_dir() or place.suffix.lower() == ".zarr":
         if place.suffix.lower() not in SUFFIXES or not place.exists():
             return False
@@ -72,7 +75,8 @@ def is_generated(result: Scene, options: GeneratedOptions) -> bool:
     from hsgeo.scene.folder import band_files
 
     tiles, others = _rasters(place)
-    return bool(tiles) and not band_files(place) and (len(tiles) > 1 or bool(others))
+    several = len(tiles) > 1 or bool(others) or any(map(is_tile_store, tiles))
+    return bool(tiles) and not band_files(place) and several
 
 
 def assess_generated(
@@ -84,7 +88,7 @@ def assess_generated(
     ----------
     result : path or scene (band, y, x)
         A folder of GeoTIFFs or zarr stores, of which those that end in ``_abundances`` and ``_classes`` are no tiles
-        but belong to the tile of the name before it; or one raster.
+        but belong to the tile of the name before it; one raster; or a store of many tiles (`hsgeo.scene.tile_store`).
     reference : path or scene (band, y, x)
     options : GeneratedOptions
     overwrite : bool
@@ -115,7 +119,7 @@ def assess_generated(
         if target.suffix.lower() != ".png" or not target.parent.is_dir():
             raise OutputWriteError(f"{target}: give --pairs a .png in a folder that exists.")
     labels = None if o.labels is None else _opened(o.labels, [])
-    tiles = [_tile(path, labels is not None) for path in paths] if paths else [_array_tile(result)]
+    tiles = [tile for path in paths for tile in _tiles(path, labels is not None)] if paths else [_array_tile(result)]
     found = measure(_opened(reference, notes), tiles, settings, labels, notes)
     out = {"result": str(path_of(result)), "reference": str(path_of(reference)), **found.values, "notes": notes}
     if o.pairs is not None:
@@ -163,6 +167,15 @@ def _paths(result: Scene) -> list[Path]:
 
 def _opened(scene: Scene, notes: list[str]) -> xr.DataArray:
     return scene if isinstance(scene, xr.DataArray) else open_scene(scene, chunks=None, notes=notes)
+
+
+def _tiles(path: Path, classes: bool) -> list[Any]:
+    """The tiles of a store, or one raster."""
+    from hsgeo.quality.generated.tiles import Tile
+
+    if not is_tile_store(path):
+        return [_tile(path, classes)]
+    return [Tile(name, scene, kinds if classes else None) for name, scene, kinds in open_tiles(path)]
 
 
 def _tile(path: Path, classes: bool) -> Any:

@@ -1,122 +1,39 @@
-"""Scenes that never were, by a model of one that is: trained on it (`train_hud`), drawn from it (`generate`)."""
+"""Scenes that never were: open -> model -> tile -> draw -> write."""
 
 from __future__ import annotations
 
+import hashlib
+import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
-from hsgeo.errors import GridError, OutputExistsError, OutputWriteError, ParameterError
-from hsgeo.quality.quicklook import decimated, rgb_bands, stretch_limits, to_bytes, write_png
-from hsgeo.scene import make_scene, write_scene
-from hsgeo.scene.labels import Labels, place_of
-from hsgeo.scene.model import geobox_of, label
-from hsgeo.scene.open import open_scene, require_scene
-from hsgeo.scene.source import SceneSource
-from hsgeo.scene.staging import folder_of, publish_folder, refuse_existing, staged
+from hsgeo.engine.identity import read_identity
+from hsgeo.errors import ParameterError
+from hsgeo.scene.model import label
+from hsgeo.scene.notes import log_note
+from hsgeo.scene.open import require_scene
+from hsgeo.tasks.generation_options import GenerationOptions, wanted_of
+from hsgeo.tasks.hud_training import described, trained_on
 from hsgeo.tasks.inputs import Scene, open_input, path_of
-from hsgeo.tasks.options import RunOptions, WriteOptions, refuse_inputs, validated
+from hsgeo.tasks.job import Job
+from hsgeo.tasks.options import RunOptions, WriteOptions, refuse_inputs
+from hsgeo.tasks.outputs import encoding_for
+from hsgeo.tasks.report import clipping_notes
 
 if TYPE_CHECKING:
+    from hsgeo.methods.generation.canvas import Canvas
     from hsgeo.methods.generation.hud import Hud
 
-#: samples that are drawn at a time, in pixels altogether
-AT_ONCE = 1 << 18
-
-#: tiles of a contact sheet, pixels of each, and between them
-SHOWN, SHEET, GAP = 64, 128, 2
-
-
-@dataclass(frozen=True)
-class GenerationOptions:
-    """What `generate` may be told besides the scene and the model.
-
-    Parameters
-    ----------
-    count, size, steps : int
-        Tiles, the side of one in pixels, and steps of the sampler.
-    variability, sensor_noise : bool
-        Spectra vary about the mixtures of the endmembers, and have the noise that is left of the scene's.
-    wanted : str, optional
-        A class, name or number, that tiles are full of.
-    layout : path or scene, optional
-        A raster of classes, from whose middle every tile takes its layout.
-    """
-
-    count: int = 1
-    size: int = 128
-    steps: int = 50
-    variability: bool = True
-    sensor_noise: bool = True
-    wanted: str | None = None
-    layout: Scene | None = None
-
-    def check(self) -> None:
-        """Refuse numbers that cannot be.
-
-        Raises
-        ------
-        ParameterError
-            With the reason.
-        """
-        for name in ("count", "size", "steps"):
-            if getattr(self, name) < 1:
-                raise ParameterError(f"--{name} {getattr(self, name)}: at least 1.")
-        if self.wanted is not None and self.layout is not None:
-            raise ParameterError("--class and --labels say the same in two ways; give one of them.")
-
-
-def train_hud(
-    scene: Scene,
-    output: str | os.PathLike[str],
-    *,
-    endmembers: int | None = None,
-    labels: Scene | None = None,
-    sensor: str | None = None,
-    bands: str | None = None,
-    bbox: tuple[float, float, float, float] | None = None,
-    params: Mapping[str, Any] | None = None,
-    run: RunOptions | None = None,
-    overwrite: bool = False,
-    progress: Any = None,
-) -> dict[str, Any]:
-    """Train a generator on a scene and write it to `output` (``.safetensors``).
-
-    Parameters
-    ----------
-    scene : path or scene (band, y, x)
-    endmembers : int, optional
-        How many; counted without.
-    labels : path or scene, optional
-        A raster of classes on the scene's grid, whole numbers from 1; 0 where not known.
-    params : mapping, optional
-        Of `hsgeo.methods.generation.settings.HudTrainingParams`.
-
-    Returns
-    -------
-    dict
-        ``output``, ``endmembers``, ``criterion``, ``directions``, ``cosine``, ``parameters``, ``steps``, ``loss``,
-        ``stages``, ``notes``.
-
-    Raises
-    ------
-    InputError
-        One of its leaves: a scene that cannot be trained on, with the reason and the fix.
-    """
-    require_scene(scene, "scene")
-    target = Path(output)
-    refuse_inputs([target], [path_of(scene)])
-    refuse_existing([target], overwrite)
-    folder_of(target)
-    given = dict(params or {}) | ({} if endmembers is None else {"endmembers": endmembers})
-    model, notes, progress = _trained(scene, given, run or RunOptions(), progress, sensor, bands, bbox, labels)
-    model.save(target)
-    return {"output": str(target), **_described(model), "stages": progress.stages, "notes": notes}
+#: largest part of a tile that is drawn at a time, pixels a side, and what parts are multiples of
+LARGEST, MULTIPLE = 512, 64
+#: bytes that a task holds for each pixel that the network sees, and channels of a state before a model is known
+NETWORK, CHANNELS = 1300, 32
 
 
 def generate(
@@ -144,8 +61,14 @@ def generate(
     model : path, optional
         Of `train_hud`; trained on the scene without.
     options : GenerationOptions, optional
+    sensor, bands, bbox
+        As in `hsgeo.open_scene`.
     params : mapping, optional
         Of the training, where there is no model.
+    run : RunOptions, optional
+        Seed of the first tile, part of a tile that is drawn at a time, memory, workers and device: what is drawn does
+        not depend on the last four.
+    write : WriteOptions, optional
 
     Returns
     -------
@@ -157,227 +80,221 @@ def generate(
     InputError
         One of its leaves: a scene, a model or options that cannot serve.
     """
-    from hsgeo.engine.progress import NullProgress
-    from hsgeo.methods.generation.hud import Hud
-    from hsgeo.scene.provenance import provenance_record
+    subset = {"sensor": sensor, "bands": bands, "bbox": bbox}
+    write = write or WriteOptions()
+    check_generated(scene, output, options or GenerationOptions(), write)
+    return GenerationJob(scene, options, model=model, subset=subset, run=run, params=params, progress=progress).write(
+        output, write
+    )
+
+
+def check_generated(
+    scene: Scene, output: str | os.PathLike[str], options: GenerationOptions, write: WriteOptions
+) -> None:
+    """See that the tiles of a scene can be written, before anything is opened."""
+    from hsgeo.tasks.tile_outputs import check_tiles
 
     require_scene(scene, "scene")
-    o, run, write = options or GenerationOptions(), run or RunOptions(), write or WriteOptions()
-    o.check()
-    target = Path(output)
-    refuse_inputs([target], [path_of(scene), model])
-    if target.exists() and not write.overwrite:
-        raise OutputExistsError(f"{target} exists; give --overwrite or another folder.")
-    if target.is_file():
-        raise OutputWriteError(f"{target} is a file; tiles go into a folder.")
-    folder_of(target)
-    progress = progress if progress is not None else NullProgress()
-    notes: list[str] = []
-    source = open_input(scene, sensor, notes, None, bands=bands, bbox=bbox)
-    if model is None:
-        drawn_by, notes, progress = _trained(scene, params or {}, run, progress, sensor, bands, bbox)
-    else:
-        if params:
-            raise ParameterError(f"{', '.join(params)}: of a training; leave them out with --model.")
-        drawn_by = Hud.load(model)
-        drawn_by.refuse(label(source), source.sizes["band"], source["wavelength"].values)
-    if o.steps > drawn_by.settings.length:
-        raise ParameterError(f"--steps {o.steps}: this process has {drawn_by.settings.length} at most.")
-    asked = asked_of(drawn_by, o)
-    told = {**vars(o), "layout": path_of(o.layout)}
-    record = provenance_record(
-        [str(path_of(scene))],
-        {"command": "generate", "model": None if model is None else str(model), "seed": run.seed, **told},
-        scenes=[source],
-    )
-    record["synthetic"] = True
-    with staged(target) as folder:
-        inside = folder / target.name
-        inside.mkdir()
-        shown: list[np.ndarray] = []
-        with progress.stage("generate", total=o.count) as stage:
-            for number, abundances, spectra, classes in _tiles(drawn_by, o, run, asked):
-                tile = _write_tile(inside, number, abundances, spectra, classes, drawn_by, source, o, write, record)
-                if len(shown) < SHOWN:
-                    shown.append(decimated(tile, rgb_bands(source), SHEET))
-                stage.advance()
-        write_png(inside / "contact_sheet.png", contact_sheet(shown))
-        publish_folder(folder, target)
-    return {
-        "output": str(target),
-        "tiles": o.count,
-        "size": o.size,
-        "steps": o.steps,
-        **_described(drawn_by),
-        "stages": progress.stages,
-        "notes": notes,
-    }
+    refuse_inputs([output], [path_of(scene)])
+    check_tiles(Path(output), options.format, write)
 
 
-def _trained(
-    scene: Scene,
-    params: Mapping[str, Any],
-    run: RunOptions,
-    progress: Any,
-    sensor: str | None,
-    bands: str | None,
-    bbox: tuple[float, float, float, float] | None,
-    labels: Scene | None = None,
-) -> tuple[Hud, list[str], Any]:
-    """A model of a scene, what the user must be told, and the progress that saw it."""
-    from hsgeo.engine.devices import pick_device
-    from hsgeo.engine.progress import NullProgress
-    from hsgeo.methods.generation.hud import HudMethod, fitted_hud
+class GenerationJob(Job):
+    """A generation that is planned (`plan`) or written (`write`).
 
-    progress, notes = progress if progress is not None else NullProgress(), list[str]()
-    settings = validated(HudMethod, params, run.seed)
-    opened = open_input(scene, sensor, notes, None, bands=bands, bbox=bbox)
-    good, reasons = (opened[name].values for name in ("good", "bad_reason"))
-    known = None if labels is None else Labels.on(opened, opened_labels(labels, bbox))
-    with progress.stage("train", total=settings.steps) as stage:
-        model = fitted_hud(
-            SceneSource(opened),
-            np.asarray(good, bool),
-            reasons.tolist(),
-            settings,
-            opened["wavelength"].values,
-            known,
-            device=pick_device(run.device),
-            progress=stage,
-        )
-    return model, [*notes, *model.about["notes"]], progress
-
-
-def opened_labels(labels: Scene, bbox: tuple[float, float, float, float] | None = None) -> xr.DataArray:
-    """A raster of classes, in memory."""
-    return labels if isinstance(labels, xr.DataArray) else open_scene(labels, chunks=None, bbox=bbox)
-
-
-def asked_of(model: Hud, o: GenerationOptions) -> np.ndarray | None:
-    """Shares of the classes (K, size, size) that are asked for; None where nothing is.
-
-    Raises
-    ------
-    ParameterError
-        The model has no classes, or not those.
-    GridError
-        The layout is smaller than a tile.
+    Parameters
+    ----------
+    scene : path or scene (band, y, x)
+    options : GenerationOptions, optional
+    model : path, optional
+    subset : mapping, optional
+        ``sensor``, ``bands``, ``bbox`` as in `hsgeo.open_scene`.
+    run : RunOptions, optional
+    params : mapping, optional
+        Of the training, where there is no model.
+    progress : Progress, optional
+        Told of each stage.
     """
-    if o.wanted is None and o.layout is None:
-        return None
-    if not model.classes:
-        raise ParameterError("--class and --labels: this model knows no classes; train one with --labels.")
-    asked = np.zeros((len(model.classes), o.size, o.size), np.float32)
-    if o.wanted is not None:
-        asked[place_of(model.classes, o.wanted)] = 1
-        return asked
-    assert o.layout is not None
-    raster = opened_labels(o.layout)
-    layout = Labels.of(raster)
-    if min(layout.numbers.shape) < o.size:
-        height, width = layout.numbers.shape
-        raise GridError(
-            f"{label(raster)}: {height} x {width} pixels are less than a tile of {o.size}; take --size less."
-        )
-    y, x = ((n - o.size) // 2 for n in layout.numbers.shape)
-    part = layout.numbers[y : y + o.size, x : x + o.size]
-    for number, name in enumerate(layout.names):
-        asked[place_of(model.classes, name)][part == number] = 1
-    return asked
+
+    def __init__(
+        self,
+        scene: Scene,
+        options: GenerationOptions | None = None,
+        *,
+        model: str | os.PathLike[str] | None = None,
+        subset: Mapping[str, Any] | None = None,
+        run: RunOptions | None = None,
+        params: Mapping[str, Any] | None = None,
+        progress: Any = None,
+    ):
+        from hsgeo.methods.generation.hud import Hud, HudMethod
+
+        require_scene(scene, "scene")
+        self.options = o = options or GenerationOptions()
+        o.check()
+        super().__init__([str(path_of(scene))], lambda name: HudMethod, o, run, params, progress)
+        self.file, given = None if model is None else Path(model), dict(subset or {})
+        self.arguments |= given
+        if self.run.seed < 0:
+            raise ParameterError(f"--seed {self.run.seed}: at least 0.")
+        if self.file is not None and self.values:
+            raise ParameterError(f"{', '.join(self.values)}: of a training; leave them out with --model.")
+        self.settings: Any = self.params() if self.file is None else None
+        with self.progress.stage("open"):
+            self.source = open_input(scene, given.pop("sensor", None), self.notes, None, **given)
+        if self.file is not None:
+            self._model = Hud.load(self.file)
+            self._model.refuse(label(self.source), self.source.sizes["band"], self.source["wavelength"].values)
+            self.settings = self._model.settings
+        if o.steps > self.settings.length:
+            raise ParameterError(f"--steps {o.steps}: this process has {self.settings.length} at most.")
+        classes = [] if self._model is None else self._model.classes
+        self.wanted = wanted_of(classes, o)
+
+    def _fit(self) -> Hud:
+        return trained_on(self.source, self.settings, self.run, self.progress)
+
+    @property
+    def model(self) -> Hud:
+        """The model that was given, or one trained on the scene when first asked for."""
+        if self._model is None:
+            self._keep(self._fit())
+        return self._model
+
+    def canvas(self, resumed: Path | None = None) -> Canvas:
+        """The tiles and their parts; as they were in the working folder `resumed` where no size is asked for."""
+        from hsgeo.engine.memory import choose_tile
+        from hsgeo.methods.generation.canvas import Canvas
+        from hsgeo.networks import AbundanceUNet
+
+        o, run, s = self.options, self.run, self.settings
+        known = None if resumed is None or run.tile is not None else read_identity(resumed)
+        part = run.tile if known is None else known["parameters"]["tile"]
+        if part is None:
+            reach = AbundanceUNet(1, 0, s.widths, s.blocks).reach
+            workers = max(1, run.workers)
+            per_pixel = 4 * (3 * self.source.sizes["band"] + 6 * CHANNELS) + NETWORK
+            part = choose_tile(run.memory, per_pixel, halo=reach, multiple=MULTIPLE, tasks=workers, largest=LARGEST)
+            if o.size > part:  # parts of about one size
+                across = -(-o.size // part)
+                part = -(-o.size // (across * MULTIPLE)) * MULTIPLE
+            else:  # each worker gets some tiles
+                share = min(part**2 // o.size**2, -(-o.count // workers))
+                part = math.isqrt(share * o.size**2 - 1) + 1
+        return Canvas(o.count, o.size, part)
+
+    def plan(self, output: str | os.PathLike[str], write: WriteOptions | None = None) -> dict[str, Any]:
+        """What a run would do, without training or writing: tiles, parts, memory, size on disk."""
+        from hsgeo.tasks.tile_outputs import check_tile_format
+
+        o, write, target = self.options, write or WriteOptions(), Path(output)
+        self._refuse_inputs(target)
+        check_tile_format(target, o.format, write)
+        if target.exists() and not write.overwrite:
+            self.notes.append(f"{target} exists: the run needs --overwrite or another output.")
+        code, canvas = encoding_for(self.source, write, self.notes), self.canvas()
+        count: Any = self._model and len(self._model.encoding.endmembers)
+        count = count or getattr(self.settings, "endmembers", "auto")
+        if count == "auto":
+            self.notes.append("abundances are not in the size of the output: the run counts the endmembers.")
+        pixel = self.source.sizes["band"] * np.dtype(code.dtype).itemsize + (0 if count == "auto" else 4 * count) + 1
+        return {
+            "output": str(target),
+            "inputs": self.inputs,
+            "format": o.format,
+            "model": None if self.file is None else str(self.file),
+            "parameters": self.values,
+            "tiles": o.count,
+            "size": o.size,
+            "steps": o.steps,
+            "endmembers": count,
+            "bands": self.source.sizes["band"],
+            "good_bands": int(self.source["good"].values.sum()),
+            "dtype": code.dtype,
+            "parts": {
+                "count": len(list(canvas.parts())),
+                "size": min(canvas.part, o.size),
+                "passes": 1 if canvas.whole else o.steps,
+            },
+            "memory": self.run.memory,
+            "output_bytes": o.count * o.size**2 * pixel,
+            "notes": self.notes,
+        }
+
+    def write(self, output: str | os.PathLike[str], write: WriteOptions | None = None) -> dict[str, Any]:
+        """Draw all tiles, write them whole or not at all, and report.
+
+        Parameters
+        ----------
+        output : path
+            Folder.
+
+        Returns
+        -------
+        dict
+            See ``hsgeo generate --json``.
+        """
+        from hsgeo.methods.generation.hud import Hud
+        from hsgeo.methods.generation.work import Drawing
+        from hsgeo.scene.provenance import describe_input, provenance_record
+        from hsgeo.tasks.drawing import MODEL, draw, working
+        from hsgeo.tasks.tile_outputs import TileFolder, check_tiles
+
+        o, write, target = self.options, write or WriteOptions(), Path(output)
+        self._refuse_inputs(target)
+        check_tiles(target, o.format, write)
+        code = encoding_for(self.source, write, self.notes)
+        folder = target.with_name(f".{target.name}.hsgeo-work")
+        canvas = self.canvas(folder if write.resume else None)
+        command = {"command": "generate", "model": None if self.file is None else str(self.file), **self.arguments}
+        record = provenance_record(self.inputs, command, scenes=[self.source]) | {"synthetic": True}
+        layout = [] if o.layout is None or isinstance(o.layout, xr.DataArray) else [describe_input(o.layout)]
+        identity = {
+            "inputs": [*record["inputs"], *layout],
+            "parameters": {**self.arguments, "dtype": code.dtype, "nodata": repr(code.nodata), "tile": canvas.part},
+            "model": None if self.file is None else fingerprint(self.file),
+            "training": None if self.file is not None else self.settings.model_dump(mode="json"),
+        }
+        with working(folder, identity, write.resume, target, self.notes):
+            if self.file is None:
+                if (folder / MODEL).exists():
+                    self._keep(Hud.load(folder / MODEL))
+                else:
+                    self.model.save(folder / MODEL)
+                identity["model"] = fingerprint(folder / MODEL)
+            drawing = Drawing(self.run.seed, o.steps, o.variability, o.sensor_noise, self.wanted)
+            drawn = draw(
+                self.model, canvas, drawing, code, folder, identity, self.run, self.progress, self.notes
+            )  # fmt: skip
+            tiles = TileFolder(target, self.source, self.model, canvas, code, o.format, write, record)
+            size = tiles.publish(drawn.arrays, self.progress)
+            shutil.rmtree(folder, ignore_errors=True)
+        values = o.count * o.size**2 * len(self.model.bands)
+        return {
+            "output": str(target),
+            "format": o.format,
+            "bytes": size,
+            "tiles": o.count,
+            "size": o.size,
+            "steps": o.steps,
+            **described(self.model),
+            "parts": {"done": drawn.done, "resumed": drawn.skipped, "size": min(canvas.part, o.size)},
+            "stages": self.progress.stages,
+            "notes": [*self.notes, *clipping_notes([{"saturated": drawn.saturated}], values, code.dtype)],
+        }
+
+    def _keep(self, model: Hud) -> None:
+        """Take a model that was trained for these tiles, with what its training had to say."""
+        self._model = model
+        for text in model.about["notes"]:
+            log_note(text)
+        self.notes += model.about["notes"]
+
+    def _refuse_inputs(self, target: Path) -> None:
+        refuse_inputs([target], (*self.inputs, self.source.attrs.get("source"), self.file, self.arguments["layout"]))
 
 
-def _tiles(
-    model: Hud, o: GenerationOptions, run: RunOptions, asked: np.ndarray | None
-) -> Iterator[tuple[int, np.ndarray, np.ndarray, np.ndarray]]:
-    """Number, abundances (p, size, size), spectra (B_used, size, size) and classes (size, size) of each tile.
-
-    The seed decides them. Classes are the endmember with the largest abundance, counted from 1, or, where the scene had
-    labels, what labelled pixels that are alike have in their raster.
-    """
-    from hsgeo.diffusion import noise_field
-    from hsgeo.engine.devices import pick_device
-
-    group, device = max(1, AT_ONCE // o.size**2), pick_device(run.device)
-    for start in range(0, o.count, group):
-        seeds = [run.seed + i for i in range(start, min(start + group, o.count))]
-        wanted = None if asked is None else [lambda window: asked[(slice(None), *window.slices)]] * len(seeds)
-        states = model.states((o.size, o.size), seeds, o.steps, wanted=wanted, device=device)
-        for number, (seed, state) in enumerate(zip(seeds, states, strict=True), start):
-            noise = None
-            if o.sensor_noise:
-                noise = noise_field(seed, o.steps + 1, len(model.bands), 0, o.size, 0, o.size)
-            abundances, spectra = model.encoding.decoded(state, o.variability, noise)
-            classes = abundances.argmax(0) + 1
-            if model.classifier is not None:
-                classes = np.array(model.about["class_values"])[model.classifier.classes(state)]
-            yield number, abundances, spectra, classes
-
-
-def _write_tile(
-    folder: Path,
-    number: int,
-    abundances: np.ndarray,
-    spectra: np.ndarray,
-    classes: np.ndarray,
-    model: Hud,
-    source: xr.DataArray,
-    o: GenerationOptions,
-    write: WriteOptions,
-    record: Mapping[str, Any],
-) -> xr.DataArray:
-    """Write reflectance, abundances and classes of a tile, on ground beside that of the others; returns the first."""
-    from odc.geo.geobox import GeoBox
-
-    whole = geobox_of(source)
-    row, column = divmod(number, int(np.ceil(o.count**0.5)))
-    box = GeoBox((o.size, o.size), whole.affine * whole.affine.translation(column * o.size, row * o.size), whole.crs)
-    image = np.full((model.count, o.size, o.size), np.nan, np.float32)
-    image[model.bands] = spectra
-    like = source.isel(y=slice(0, 1), x=slice(0, 1))
-    tags = {"SYNTHETIC": "yes", "SYNTHETIC_MODEL": "hsgeo hud"}
-    stem = f"tile_{number + 1:0{len(str(o.count))}d}"
-    options: dict[str, Any] = {"creation": dict(write.creation), "provenance": record}
-    attrs = {**source.attrs, "tags": {**source.attrs.get("tags", {}), **tags}, "source": ""}
-    tile = make_scene(image, box, like=like, name="synthetic", attrs=attrs)
-    write_scene(tile, folder / f"{stem}.tif", cog=write.cog, dtype=write.dtype, **options)
-    plain = {"tags": tags, "dtype": "float32", "nodata": float("nan")}
-    names = [f"endmember {i}" for i in range(1, len(abundances) + 1)]
-    shares = make_scene(abundances, box, name="abundances", attrs=plain, band_name=names, units="1")
-    write_scene(shares, folder / f"{stem}_abundances.tif", **options)
-    values = model.about["class_values"] or range(1, len(names) + 1)
-    told = {f"CLASS_{value}": name for value, name in zip(values, model.classes or names, strict=True)}
-    kinds = make_scene(
-        classes[None].astype(np.float32), box, name="classes", attrs={**plain, "tags": tags | told}, band_name=["class"]
-    )
-    write_scene(
-        kinds, folder / f"{stem}_classes.tif", dtype="uint8" if max(values) < 256 else "uint16", nodata=0, **options
-    )
-    return tile
-
-
-def contact_sheet(tiles: Sequence[np.ndarray]) -> np.ndarray:
-    """Tiles (3, h, w) side by side in one stretch, (3, H, W) uint8."""
-    columns = int(np.ceil(len(tiles) ** 0.5))
-    rows = -(-len(tiles) // columns)
-    height, width = tiles[0].shape[1:]
-    sheet = np.full((3, rows * (height + GAP) - GAP, columns * (width + GAP) - GAP), np.nan)
-    for i, tile in enumerate(tiles):
-        y, x = (n * (side + GAP) for n, side in zip(divmod(i, columns), (height, width), strict=True))
-        sheet[:, y : y + height, x : x + width] = tile
-    picture = to_bytes(sheet, stretch_limits(sheet))
-    return np.where(np.isfinite(sheet), picture, 255).astype(np.uint8)
-
-
-def _described(model: Hud) -> dict[str, Any]:
-    """What is told of a model."""
-    return {
-        "endmembers": len(model.encoding.endmembers),
-        "criterion": model.about["how"]["criterion"],
-        "directions": len(model.encoding.directions),
-        "classes": model.classes,
-        "class_accuracy": None if model.classifier is None else model.classifier.accuracy,
-        "cosine": model.about["cosine"],
-        "parameters": sum(p.numel() for p in model.network.parameters()),
-        "trained": model.settings.steps,
-        "loss": model.about["losses"][-1],
-    }
+def fingerprint(path: Path) -> str:
+    """Of the content of a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

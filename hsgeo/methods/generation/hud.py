@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ import torch
 from hsgeo.errors import ModelError
 from hsgeo.methods.generation.classifier import Classifier
 from hsgeo.methods.generation.encoding import Encoding, fitted_encoding
-from hsgeo.methods.generation.sampling import Wanted, sampled
+from hsgeo.methods.generation.sampling import Sampler, Wanted, sampled
 from hsgeo.methods.generation.settings import HudTrainingParams
 from hsgeo.methods.generation.training import Crops, trained
 from hsgeo.methods.model_file import fitting, read_model, write_model
@@ -83,24 +84,41 @@ class Hud:
         device: str = "cpu",
     ) -> np.ndarray:
         """States (n, c, height, width), one for each seed; see `hsgeo.methods.generation.sampling.sampled`."""
-        if self.classes and wanted is None:
-            count = len(self.classes)
-            wanted = [lambda window: np.zeros((count, *window.shape), np.float32)] * len(seeds)
+        wanted = self.asking([None] * len(seeds)) if wanted is None else wanted
+        return sampled(self.sampler(steps, eta, device), shape, seeds, wanted).numpy()
+
+    def sampler(self, steps: int, eta: float = 1.0, device: str = "cpu") -> Sampler:
+        """What draws states, step by step."""
         e, schedule = self.encoding, self.settings.schedule()
-        found = sampled(
-            self.network,
-            schedule,
-            e.channels,
-            shape,
-            seeds,
-            steps,
-            eta=eta,
-            wanted=wanted,
-            bounds=(e.low, e.high),
-            target=self.settings.target,
-            device=device,
+        return Sampler(
+            self.network, schedule, e.channels, steps, eta, (e.low, e.high), target=self.settings.target, device=device
         )
-        return found.numpy()
+
+    def asking(self, wanted: Sequence[Wanted | None]) -> Sequence[Wanted] | None:
+        """What the network is told is wanted, None asking for nothing; None where it cannot be told."""
+        nothing = partial(_nothing, len(self.classes))
+        return [nothing if one is None else one for one in wanted] if self.classes else None
+
+    def kinds(self, state: np.ndarray, abundances: np.ndarray) -> np.ndarray:
+        """Class (...) of each pixel: the endmember with the largest abundance, counted from 1.
+
+        Where the scene had labels, what labelled pixels that are alike have in their raster.
+
+        Parameters
+        ----------
+        state : array (c, ...)
+        abundances : array (p, ...)
+            Of the state.
+        """
+        if self.classifier is None:
+            return abundances.argmax(0) + 1
+        return np.array(self.about["class_values"])[self.classifier.classes(state)]
+
+    def named_kinds(self) -> dict[int, str]:
+        """Every value of `kinds`, with what it means."""
+        names = self.classes or [f"endmember {i}" for i in range(1, len(self.encoding.endmembers) + 1)]
+        values = self.about.get("class_values") or range(1, len(names) + 1)
+        return dict(zip(values, names, strict=True))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a safetensors file, whole or not at all.
@@ -175,6 +193,10 @@ class Hud:
                 f"{self.name}: made for other wavelengths, {np.nanmedian(apart):.0f} nm from those of {scene}; "
                 "train one on it."
             )
+
+
+def _nothing(classes: int, window: Window) -> np.ndarray:
+    return np.zeros((classes, *window.shape), np.float32)
 
 
 def _part(state: Mapping[str, torch.Tensor], kind: str) -> dict[str, torch.Tensor]:

@@ -11,10 +11,11 @@ from hsgeo.diffusion import Schedule
 from hsgeo.errors import DataError
 from hsgeo.methods.generation import sampling
 from hsgeo.methods.generation.prediction import clean_of, sought
-from hsgeo.methods.generation.sampling import sampled
+from hsgeo.methods.generation.sampling import Sampler, sampled
 from hsgeo.methods.generation.settings import HudTrainingParams
 from hsgeo.methods.generation.training import Crops, shares_of, trained
 from hsgeo.networks import AbundanceUNet
+from hsgeo.scene.window import Window
 
 SCHEDULE = Schedule.linear(1000, 1e-4, 0.02)
 
@@ -38,7 +39,8 @@ class Normal(nn.Module):
 @pytest.mark.parametrize("target", ["velocity", "epsilon"])
 @pytest.mark.parametrize("eta, steps", [(0.0, 100), (1.0, 400)])
 def test_normal_data_come_out_as_they_are(eta: float, steps: int, target: str) -> None:
-    found = sampled(Normal(0.7, 0.09, target), SCHEDULE, 2, (64, 64), [1, 2], steps, eta, target=target)
+    sampler = Sampler(Normal(0.7, 0.09, target), SCHEDULE, 2, steps, eta, target=target)
+    found = sampled(sampler, (64, 64), [1, 2])
     assert float(found.mean()) == pytest.approx(0.7, abs=0.01)
     assert float(found.std()) == pytest.approx(0.3, rel=0.04)
 
@@ -55,7 +57,7 @@ def test_what_is_sought_tells_the_clean_state() -> None:
 
 def test_samples_keep_within_bounds() -> None:
     bounds = np.array([-1.0, 0.2]), np.array([0.5, 0.4])
-    found = sampled(Normal(0.0, 1.0), SCHEDULE, 2, (32, 32), [1], 20, bounds=bounds)[0].numpy()
+    found = sampled(Sampler(Normal(0.0, 1.0), SCHEDULE, 2, 20, bounds=bounds), (32, 32), [1])[0].numpy()
     for one, low, high in zip(found, *bounds, strict=True):
         assert one.min() > low - 1e-6 and one.max() < high + 1e-6 and one.std() > 0
 
@@ -67,17 +69,37 @@ def test_neither_windows_nor_company_matter(monkeypatch) -> None:
         value.data += 0.1 * torch.randn(value.shape)
     field = np.random.default_rng(0).random((3, 90, 75), np.float32)
     asked = [lambda w: field[(slice(None), *w.slices)], lambda w: 0 * field[(slice(None), *w.slices)]]
-    whole = sampled(net, SCHEDULE, 2, (90, 75), [5, 6], 3, wanted=asked)
-    alone = sampled(net, SCHEDULE, 2, (90, 75), [6], 3, wanted=asked[1:])
+    sampler, shape = Sampler(net, SCHEDULE, 2, 3), (90, 75)
+    whole = sampled(sampler, shape, [5, 6], asked)
+    alone = sampled(sampler, shape, [6], asked[1:])
     monkeypatch.setattr(sampling, "AT_ONCE", (2 * net.reach + 20) ** 2)
-    assert len(sampling._windows(sampling.Window(0, 90, 0, 75), net, 2)) > 4
-    parts = sampled(net, SCHEDULE, 2, (90, 75), [5, 6], 3, wanted=asked)
+    assert len(list(sampler._parts(Window(0, 90, 0, 75)))) > 4
+    parts = sampled(sampler, shape, [5, 6], asked)
     rounding = 1e-4 * float(whole.std())
     torch.testing.assert_close(parts, whole, rtol=0, atol=rounding)
     torch.testing.assert_close(alone[0], whole[1], rtol=0, atol=rounding)
     assert (whole[0] - whole[1]).abs().mean() > 0.1
-    free = sampled(net, SCHEDULE, 2, (90, 75), [5], 3, wanted=asked[1:])
+    free = sampled(sampler, shape, [5], asked[1:])
     assert (free[0] - whole[0]).abs().mean() > 1e-3
+
+
+def test_a_step_of_a_window_is_that_of_the_canvas_wherever_it_begins() -> None:
+    torch.manual_seed(2)
+    net = AbundanceUNet(2, 0, (4, 6, 8), 1)
+    for value in net.parameters():
+        value.data += 0.1 * torch.randn(value.shape)
+    sampler, shape, shown = Sampler(net, SCHEDULE, 2, 4), (150, 131), []
+    z = sampler.noise(0, [3], Window(0, 150, 0, 131))
+
+    def read(window: Window) -> torch.Tensor:
+        shown.append(window)
+        return z[(..., *window.slices)]
+
+    whole = sampler.step(2, read, Window(0, 150, 0, 131), shape, [3])
+    for window in (Window(0, 17, 0, 131), Window(101, 118, 63, 64), Window(149, 150, 130, 131), Window(5, 150, 70, 99)):
+        part = sampler.step(2, read, window, shape, [3])
+        torch.testing.assert_close(part, whole[(..., *window.slices)], rtol=0, atol=1e-5 * float(whole.std()))
+        assert shown[-1].y0 >= max(0, window.y0 - net.reach - net.multiple) and shown[-1].shape != shape
 
 
 def crops(state: np.ndarray, classes: np.ndarray | None = None, **settings) -> Crops:
@@ -129,6 +151,6 @@ def test_training_finds_what_two_channels_share() -> None:
     with torch.inference_mode():
         estimate = clean_of(net(z, torch.tensor([gamma])), z, gamma, "velocity")
     error = float((estimate - clean).square().mean())
-    found = sampled(net, source.settings.schedule(), 2, (32, 32), range(4), 30).numpy()
+    found = sampled(Sampler(net, source.settings.schedule(), 2, 30), (32, 32), range(4)).numpy()
     assert error < 0.1
     assert np.corrcoef(found[:, 0].ravel(), found[:, 1].ravel())[0, 1] < -0.8
