@@ -28,6 +28,9 @@ def generate(
         bool, typer.Option("--no-variability", help="Spectra are mixtures of the endmembers alone.")
     ] = False,
     no_noise: Annotated[bool, typer.Option("--no-noise", help="Without the sensor's noise.")] = False,
+    split: Annotated[
+        str, typer.Option("--split", help="Shares of the tiles that are marked train/val, or train/val/test.")
+    ] = "0.8/0.2",
     sensor: o.SensorName = None,
     bands: o.Bands = None,
     bbox: o.Bbox = None,
@@ -49,7 +52,7 @@ def generate(
         scene,
         output or str(derived_output(scene, "_generated", "")),
         model=model,
-        options=GenerationOptions(count, size, steps, not no_variability, not no_noise, wanted, labels),
+        options=GenerationOptions(count, size, steps, not no_variability, not no_noise, wanted, labels, split),
         sensor=sensor,
         bands=bands,
         bbox=o.parse_bbox(bbox),

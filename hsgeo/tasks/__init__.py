@@ -12,11 +12,13 @@ if TYPE_CHECKING:
     from .fusion import FusionJob, fuse
     from .generated import GeneratedOptions
     from .generation import GenerationOptions, generate, train_hud
+    from .hold_out import HoldOut, held_out
     from .info import describe, describe_quality, describe_sensors
     from .inputs import FusionOptions
     from .options import RunOptions, WriteOptions
     from .reduction import simulate
     from .restoration import RestorationJob, RestorationOptions, restore
+    from .synthetic_tiles import SyntheticTiles
     from .training import train
     from .unmixing import UnmixingJob, UnmixingOptions, unmix
 
@@ -25,9 +27,11 @@ __all__ = [
     "FusionOptions",
     "GeneratedOptions",
     "GenerationOptions",
+    "HoldOut",
     "RestorationJob",
     "RestorationOptions",
     "RunOptions",
+    "SyntheticTiles",
     "UnmixingJob",
     "UnmixingOptions",
     "WriteOptions",
@@ -39,6 +43,7 @@ __all__ = [
     "describe_sensors",
     "fuse",
     "generate",
+    "held_out",
     "restore",
     "simulate",
     "train",
@@ -59,6 +64,8 @@ _MODULES = {
     "restoration": ("RestorationJob", "RestorationOptions", "restore"),
     "training": ("train",),
     "generation": ("GenerationOptions", "generate", "train_hud"),
+    "hold_out": ("HoldOut", "held_out"),
+    "synthetic_tiles": ("SyntheticTiles",),
     "unmixing": ("UnmixingJob", "UnmixingOptions", "unmix"),
 }
 _EXPORTS = {name: module for module, names in _MODULES.items() for name in names}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +19,11 @@ from hsgeo.scene.model import geobox_of, label
 from hsgeo.scene.open import open_scene, require_scene
 from hsgeo.scene.source import SceneSource
 from hsgeo.scene.staging import folder_of, publish_folder, refuse_existing, staged
+from hsgeo.tasks.hold_out import HoldOut, beside, told_of, write_beside
 from hsgeo.tasks.inputs import Scene, open_input, path_of
 from hsgeo.tasks.options import RunOptions, WriteOptions, refuse_inputs, validated
+from hsgeo.tasks.splits import DEFAULT, Shares, tile_tags
+from hsgeo.tasks.stac import write_catalogue
 
 if TYPE_CHECKING:
     from hsgeo.methods.generation.hud import Hud
@@ -46,6 +49,8 @@ class GenerationOptions:
         A class, name or number, that tiles are full of.
     layout : path or scene, optional
         A raster of classes, from whose middle every tile takes its layout.
+    split : str
+        Shares of the tiles for training and validation, or for these and a test; see `hsgeo.tasks.splits`.
     """
 
     count: int = 1
@@ -55,6 +60,7 @@ class GenerationOptions:
     sensor_noise: bool = True
     wanted: str | None = None
     layout: Scene | None = None
+    split: str = DEFAULT
 
     def check(self) -> None:
         """Refuse numbers that cannot be.
@@ -69,6 +75,7 @@ class GenerationOptions:
                 raise ParameterError(f"--{name} {getattr(self, name)}: at least 1.")
         if self.wanted is not None and self.layout is not None:
             raise ParameterError("--class and --labels say the same in two ways; give one of them.")
+        Shares.of(self.split)
 
 
 def train_hud(
@@ -77,6 +84,7 @@ def train_hud(
     *,
     endmembers: int | None = None,
     labels: Scene | None = None,
+    hold_out: HoldOut | None = None,
     sensor: str | None = None,
     bands: str | None = None,
     bbox: tuple[float, float, float, float] | None = None,
@@ -94,6 +102,9 @@ def train_hud(
         How many; counted without.
     labels : path or scene, optional
         A raster of classes on the scene's grid, whole numbers from 1; 0 where not known.
+    hold_out : HoldOut, optional
+        Ground that nothing is learned from; `hsgeo.tasks.held_out` reads it from the model, and a raster of it is
+        written beside the model (``_held_out.tif``).
     params : mapping, optional
         Of `hsgeo.methods.generation.settings.HudTrainingParams`.
 
@@ -101,7 +112,7 @@ def train_hud(
     -------
     dict
         ``output``, ``endmembers``, ``criterion``, ``directions``, ``cosine``, ``parameters``, ``steps``, ``loss``,
-        ``stages``, ``notes``.
+        ``held_out``, ``stages``, ``notes``.
 
     Raises
     ------
@@ -110,13 +121,17 @@ def train_hud(
     """
     require_scene(scene, "scene")
     target = Path(output)
-    refuse_inputs([target], [path_of(scene)])
-    refuse_existing([target], overwrite)
+    outputs = [target, beside(target)]
+    refuse_inputs(outputs, [path_of(scene), None if hold_out is None else hold_out.path])
+    refuse_existing(outputs, overwrite)
     folder_of(target)
     given = dict(params or {}) | ({} if endmembers is None else {"endmembers": endmembers})
-    model, notes, progress = _trained(scene, given, run or RunOptions(), progress, sensor, bands, bbox, labels)
+    model, notes, progress = _trained(
+        scene, given, run or RunOptions(), progress, sensor, bands, bbox, labels, hold_out
+    )
     model.save(target)
-    return {"output": str(target), **_described(model), "stages": progress.stages, "notes": notes}
+    report = {"output": str(target), **_described(model), "held_out": write_beside(model, target)}
+    return {**report, "stages": progress.stages, "notes": notes}
 
 
 def generate(
@@ -159,6 +174,7 @@ def generate(
     """
     from hsgeo.engine.progress import NullProgress
     from hsgeo.methods.generation.hud import Hud
+    from hsgeo.methods.generation.tiles import check_steps
     from hsgeo.scene.provenance import provenance_record
 
     require_scene(scene, "scene")
@@ -181,8 +197,7 @@ def generate(
             raise ParameterError(f"{', '.join(params)}: of a training; leave them out with --model.")
         drawn_by = Hud.load(model)
         drawn_by.refuse(label(source), source.sizes["band"], source["wavelength"].values)
-    if o.steps > drawn_by.settings.length:
-        raise ParameterError(f"--steps {o.steps}: this process has {drawn_by.settings.length} at most.")
+    check_steps(drawn_by, o.steps)
     asked = asked_of(drawn_by, o)
     told = {**vars(o), "layout": path_of(o.layout)}
     record = provenance_record(
@@ -190,7 +205,7 @@ def generate(
         {"command": "generate", "model": None if model is None else str(model), "seed": run.seed, **told},
         scenes=[source],
     )
-    record["synthetic"] = True
+    record |= {"synthetic": True, "held_out": told_of(drawn_by)}
     with staged(target) as folder:
         inside = folder / target.name
         inside.mkdir()
@@ -202,6 +217,7 @@ def generate(
                     shown.append(decimated(tile, rgb_bands(source), SHEET))
                 stage.advance()
         write_png(inside / "contact_sheet.png", contact_sheet(shown))
+        write_catalogue(inside)
         publish_folder(folder, target)
     return {
         "output": str(target),
@@ -223,6 +239,7 @@ def _trained(
     bands: str | None,
     bbox: tuple[float, float, float, float] | None,
     labels: Scene | None = None,
+    hold_out: HoldOut | None = None,
 ) -> tuple[Hud, list[str], Any]:
     """A model of a scene, what the user must be told, and the progress that saw it."""
     from hsgeo.engine.devices import pick_device
@@ -233,7 +250,10 @@ def _trained(
     settings = validated(HudMethod, params, run.seed)
     opened = open_input(scene, sensor, notes, None, bands=bands, bbox=bbox)
     good, reasons = (opened[name].values for name in ("good", "bad_reason"))
-    known = None if labels is None else Labels.on(opened, opened_labels(labels, bbox))
+    raster, record = None if labels is None else opened_labels(labels, bbox), None
+    if hold_out is not None:
+        opened, raster, record = hold_out.applied(opened, raster, settings.crop)
+    known = None if raster is None else Labels.on(opened, raster)
     with progress.stage("train", total=settings.steps) as stage:
         model = fitted_hud(
             SceneSource(opened),
@@ -245,6 +265,8 @@ def _trained(
             device=pick_device(run.device),
             progress=stage,
         )
+    if record is not None:
+        model = replace(model, about={**model.about, "held_out": record})
     return model, [*notes, *model.about["notes"]], progress
 
 
@@ -289,13 +311,9 @@ def asked_of(model: Hud, o: GenerationOptions) -> np.ndarray | None:
 def _tiles(
     model: Hud, o: GenerationOptions, run: RunOptions, asked: np.ndarray | None
 ) -> Iterator[tuple[int, np.ndarray, np.ndarray, np.ndarray]]:
-    """Number, abundances (p, size, size), spectra (B_used, size, size) and classes (size, size) of each tile.
-
-    The seed decides them. Classes are the endmember with the largest abundance, counted from 1, or, where the scene had
-    labels, what labelled pixels that are alike have in their raster.
-    """
-    from hsgeo.diffusion import noise_field
+    """Number, abundances (p, size, size), spectra (B_used, size, size) and classes (size, size) of each tile."""
     from hsgeo.engine.devices import pick_device
+    from hsgeo.methods.generation.tiles import shown
 
     group, device = max(1, AT_ONCE // o.size**2), pick_device(run.device)
     for start in range(0, o.count, group):
@@ -303,14 +321,7 @@ def _tiles(
         wanted = None if asked is None else [lambda window: asked[(slice(None), *window.slices)]] * len(seeds)
         states = model.states((o.size, o.size), seeds, o.steps, wanted=wanted, device=device)
         for number, (seed, state) in enumerate(zip(seeds, states, strict=True), start):
-            noise = None
-            if o.sensor_noise:
-                noise = noise_field(seed, o.steps + 1, len(model.bands), 0, o.size, 0, o.size)
-            abundances, spectra = model.encoding.decoded(state, o.variability, noise)
-            classes = abundances.argmax(0) + 1
-            if model.classifier is not None:
-                classes = np.array(model.about["class_values"])[model.classifier.classes(state)]
-            yield number, abundances, spectra, classes
+            yield number, *shown(model, state, seed, o.steps, o.variability, o.sensor_noise)
 
 
 def _write_tile(
@@ -328,13 +339,15 @@ def _write_tile(
     """Write reflectance, abundances and classes of a tile, on ground beside that of the others; returns the first."""
     from odc.geo.geobox import GeoBox
 
+    from hsgeo.methods.generation.tiles import class_table
+
     whole = geobox_of(source)
     row, column = divmod(number, int(np.ceil(o.count**0.5)))
     box = GeoBox((o.size, o.size), whole.affine * whole.affine.translation(column * o.size, row * o.size), whole.crs)
     image = np.full((model.count, o.size, o.size), np.nan, np.float32)
     image[model.bands] = spectra
     like = source.isel(y=slice(0, 1), x=slice(0, 1))
-    tags = {"SYNTHETIC": "yes", "SYNTHETIC_MODEL": "hsgeo hud"}
+    tags = {"SYNTHETIC": "yes", "SYNTHETIC_MODEL": "hsgeo hud", **tile_tags(record, number)}
     stem = f"tile_{number + 1:0{len(str(o.count))}d}"
     options: dict[str, Any] = {"creation": dict(write.creation), "provenance": record}
     attrs = {**source.attrs, "tags": {**source.attrs.get("tags", {}), **tags}, "source": ""}
@@ -344,13 +357,13 @@ def _write_tile(
     names = [f"endmember {i}" for i in range(1, len(abundances) + 1)]
     shares = make_scene(abundances, box, name="abundances", attrs=plain, band_name=names, units="1")
     write_scene(shares, folder / f"{stem}_abundances.tif", **options)
-    values = model.about["class_values"] or range(1, len(names) + 1)
-    told = {f"CLASS_{value}": name for value, name in zip(values, model.classes or names, strict=True)}
+    table = class_table(model)
+    told = {f"CLASS_{value}": name for value, name in table.items()}
     kinds = make_scene(
         classes[None].astype(np.float32), box, name="classes", attrs={**plain, "tags": tags | told}, band_name=["class"]
     )
     write_scene(
-        kinds, folder / f"{stem}_classes.tif", dtype="uint8" if max(values) < 256 else "uint16", nodata=0, **options
+        kinds, folder / f"{stem}_classes.tif", dtype="uint8" if max(table) < 256 else "uint16", nodata=0, **options
     )
     return tile
 
