@@ -89,7 +89,8 @@ def item(path: Path, parent: str) -> dict[str, Any]:
     record, when, box, tags = provenance(tile, path), acquired(tile), geobox_of(tile), tile.attrs["tags"]
     table, count = classes_of(shown["classes"])
     footprint = Footprint.of(box)
-    epsg = box.crs.to_epsg() if box.crs is not None else None
+    assert box.crs is not None  # every scene has one
+    wkt, code = box.crs.to_wkt(), code_of(box.crs.to_wkt())
     properties = {
         "title": f"{path.stem.replace('_', ' ')}, synthetic",
         "datetime": _text(when) if when else record["time"],
@@ -105,8 +106,8 @@ def item(path: Path, parent: str) -> dict[str, Any]:
         "label:methods": ["automated"],
         "label:classes": [{"name": None, "classes": list(table.values())}],
         "label:overviews": [{"counts": [{"name": name, "count": count[v]} for v, name in table.items()]}],
-        "proj:code": None if epsg is None else f"EPSG:{epsg}",
-        **({"proj:wkt2": box.crs.to_wkt()} if epsg is None and box.crs is not None else {}),
+        "proj:code": code,
+        **({"proj:wkt2": wkt} if code is None else {}),
         "proj:shape": list(box.shape),
         "proj:transform": [float(v) for v in box.affine[:6]],
     }
@@ -180,6 +181,14 @@ def collection(name: str, items: Sequence[Mapping[str, Any]], record: Mapping[st
                               "title": "The first tiles in one stretch"}
         }  # fmt: skip
     return out
+
+
+def code_of(wkt: str) -> str | None:
+    """Such as ``EPSG:32633``; None where no authority has an equivalent CRS."""
+    from pyproj import CRS
+
+    found = CRS.from_wkt(wkt).to_authority(min_confidence=70)
+    return None if found is None else ":".join(found)
 
 
 def eo_bands(scene: xr.DataArray) -> list[dict[str, Any]]:
