@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from hsgeo.errors import ModelError
-from hsgeo.methods.generation.classifier import Classifier
+from hsgeo.methods.generation.classifier import Classifier, features_of
 from hsgeo.methods.generation.encoding import Encoding, fitted_encoding
 from hsgeo.methods.generation.sampling import Wanted, sampled
 from hsgeo.methods.generation.settings import HudTrainingParams
@@ -55,7 +55,7 @@ class Hud:
     classes : list of str
         Names of the classes that can be asked for.
     classifier : Classifier, optional
-        Of states; of models with classes.
+        Of states and their spectra; of models with classes.
     about : mapping
         ``wavelengths`` (nm, of all bands), ``cosine``, ``losses``, ``how`` endmembers were found,
         ``class_values`` in the raster of labels, ``version``.
@@ -146,6 +146,8 @@ class Hud:
             if classes:
                 learned = {name: value.numpy() for name, value in named["classifier"].items()}
                 classifier = Classifier(**learned, accuracy=header.pop("accuracy"))
+                if classifier.weights.shape[1] != encoding.channels + len(bands):
+                    raise ValueError("classes are told by other features")
             network = AbundanceUNet(encoding.channels, len(classes), settings.widths, settings.blocks)
             network.load_state_dict(named["network"])
         bands = np.array(bands)
@@ -230,5 +232,9 @@ def fitted_hud(
         "notes": found.notes,
         "class_values": [] if labels is None else labels.values,
     }
-    classifier = None if labels is None else Classifier.of(state, labels.numbers, len(classes))
+    classifier = None
+    if labels is not None:
+        known = labels.numbers >= 0
+        features = features_of(encoding, state[:, known][:, None])
+        classifier = Classifier.of(features, labels.numbers[known][None], len(classes))
     return Hud(network, encoding, params, found.bands, len(good), classes, classifier, about)

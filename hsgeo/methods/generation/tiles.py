@@ -6,6 +6,7 @@ import numpy as np
 
 from hsgeo.diffusion import noise_field
 from hsgeo.errors import ParameterError
+from hsgeo.methods.generation.classifier import features_of
 from hsgeo.methods.generation.hud import Hud
 
 
@@ -39,7 +40,8 @@ def shown(
     abundances, spectra = model.encoding.decoded(state, variability, noise)
     if model.classifier is None:
         return abundances, spectra, abundances.argmax(0) + 1
-    return abundances, spectra, np.array(model.about["class_values"])[model.classifier.classes(state)]
+    places = model.classifier.classes(features_of(model.encoding, state))
+    return abundances, spectra, np.array(model.about["class_values"])[places]
 
 
 def class_table(model: Hud) -> dict[int, str]:
