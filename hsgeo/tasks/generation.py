@@ -148,7 +148,7 @@ def generate(
     write: WriteOptions | None = None,
     progress: Any = None,
 ) -> dict[str, Any]:
-    """Draw tiles that look like a scene into a folder: reflectance, abundances, classes, and a contact sheet.
+    """Draw tiles that look like a scene into a folder: rasters, a contact sheet, a STAC collection.
 
     Parameters
     ----------

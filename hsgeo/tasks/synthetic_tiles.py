@@ -37,11 +37,13 @@ class Tiles(Protocol):
     """Where tiles come from; `table` has the names of classes by their values."""
 
     name: str
-    seeds: list[int]
-    splits: list[str]
+    seeds: Sequence[int]
     table: dict[int, str]
     bands: np.ndarray
     wavelengths: np.ndarray
+
+    def splits(self) -> list[str]:
+        """Of every tile."""
 
     def read(self, numbers: Sequence[int]) -> list[Arrays]:
         """Tiles by their numbers, from 0."""
@@ -73,8 +75,6 @@ class SyntheticTiles(Dataset[Any]):
         Places of the bands among the scene's.
     wavelengths : float array (B,)
         nm, NaN where not known.
-    seeds : list of int
-        Of the tiles.
 
     Raises
     ------
@@ -146,14 +146,21 @@ class SyntheticTiles(Dataset[Any]):
 
     def _take(self, tiles: Tiles, split: str | None, transform: Callable[[Any], Any] | None) -> None:
         self._tiles, self.transform, self.split = tiles, transform, split
-        self._numbers = [i for i, one in enumerate(tiles.splits) if split in (None, one)]
+        self._numbers: Sequence[int] = range(len(tiles.seeds))
+        if split is not None:
+            splits = tiles.splits()
+            self._numbers = [i for i, one in enumerate(splits) if one == split]
         if not self._numbers:
-            there = ", ".join(f"{name} ({n})" for name, n in sorted(Counter(tiles.splits).items()))
-            hint = did_you_mean(str(split), tiles.splits)
+            there = ", ".join(f"{name} ({n})" for name, n in sorted(Counter(splits).items()))
+            hint = did_you_mean(str(split), splits)
             raise ParameterError(f"{tiles.name}: no tile is of the split {split!r}; there are {there}.{hint}")
         self.classes, self.class_values = list(tiles.table.values()), list(tiles.table)
         self.bands, self.wavelengths = tiles.bands, tiles.wavelengths
-        self.seeds = [tiles.seeds[i] for i in self._numbers]
+
+    @property
+    def seeds(self) -> list[int]:
+        """Of the tiles."""
+        return [self._tiles.seeds[i] for i in self._numbers]
 
     def __len__(self) -> int:
         return len(self._numbers)
@@ -200,11 +207,11 @@ class Folder:
     """Tiles in the rasters that a catalogue names; see `Tiles`."""
 
     name: str
-    seeds: list[int]
-    splits: list[str]
+    seeds: Sequence[int]
     table: dict[int, str]
     bands: np.ndarray
     wavelengths: np.ndarray
+    marked: list[str]
     files: list[tuple[Path, Path, Path]] = field(repr=False)
 
     @classmethod
@@ -237,7 +244,11 @@ class Folder:
             raise SceneReadError(f"{place} holds no tiles; give a folder that hsgeo generate has written.")
         first = open_scene(files[0][0], chunks=None)
         bands = np.flatnonzero(np.isfinite(first.values).any((1, 2)))
-        return cls(str(place), seeds, splits, table, bands, first["wavelength"].values[bands], files)
+        return cls(str(place), seeds, table, bands, first["wavelength"].values[bands], splits, files)
+
+    def splits(self) -> list[str]:
+        """See `Tiles`."""
+        return self.marked
 
     def read(self, numbers: Sequence[int]) -> list[Arrays]:
         """See `Tiles`."""
@@ -254,8 +265,7 @@ class Drawn:
     """Tiles that a model draws; see `Tiles`. `asked`, shares of the classes (K, h, w), are taken in turn."""
 
     name: str
-    seeds: list[int]
-    splits: list[str]
+    seeds: Sequence[int]
     table: dict[int, str]
     bands: np.ndarray
     wavelengths: np.ndarray
@@ -293,11 +303,15 @@ class Drawn:
         if each:
             one = np.eye(len(hud.classes), dtype=np.float32)[:, :, None, None]
             every = [one[place_of(hud.classes, str(name))] for name in each]
-        seeds, told = [seed + i for i in range(count)], Shares.of(shares)
-        splits = [told.split_of(s) for s in seeds]
         wavelengths = np.array(hud.about["wavelengths"], float)[hud.bands]
         table = class_table(hud)
-        return cls(hud.name, seeds, splits, table, hud.bands, wavelengths, hud, o, every, pick_device(device))
+        seeds = range(seed, seed + count)
+        return cls(hud.name, seeds, table, hud.bands, wavelengths, hud, o, every, pick_device(device))
+
+    def splits(self) -> list[str]:
+        """See `Tiles`."""
+        shares = Shares.of(self.options.split)
+        return [shares.split_of(seed) for seed in self.seeds]
 
     def read(self, numbers: Sequence[int]) -> list[Arrays]:
         """See `Tiles`."""

@@ -77,6 +77,14 @@ def test_a_model_tells_what_it_has_not_seen(made, capsys) -> None:
     assert record["held_out"] == {"what": "0.25", "cell": 12, "guard": 2, "pixels": pixels}
 
 
+def test_measures_of_tiles_say_it_too(made, capsys) -> None:
+    assert (
+        run(["assess", str(made / "tiles"), "--reference", str(made / "s.tif"), "--no-networks", "--block", "16"]) == 0
+    )
+    pixels = Hud.load(made / "m.safetensors").about["held_out"]["pixels"]
+    assert f"learned from {pixels['seen']} pixels of its scene, {pixels['held']} are" in capsys.readouterr().out
+
+
 def test_a_raster_says_what_is_held_out(made, tmp_path, capsys) -> None:
     mask = np.zeros((1, 48, 52))
     mask[0, 20:30, 30:45] = 1
