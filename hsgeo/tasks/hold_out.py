@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from scipy.ndimage import binary_erosion
+from scipy.ndimage import minimum_filter
 
 from hsgeo.errors import ModelError, ParameterError
 from hsgeo.scene import make_scene, open_scene, write_scene
@@ -91,7 +91,8 @@ class HoldOut:
         Raises
         ------
         ParameterError
-            Nothing or everything is held out, or nothing of it lies further from the rest than the guard.
+            Nothing or everything is held out, nothing of it lies further from the rest than the guard, or no crop is
+            left.
         BandError
             The raster has several layers.
         """
@@ -110,6 +111,11 @@ class HoldOut:
         found = guarded(unseen, self.guard)
         if not (found == HELD).any():
             raise ParameterError(f"--guard {self.guard}: nothing that is held out is as far from the rest; take less.")
+        if not minimum_filter((found == SEEN).astype(np.uint8), crop, mode="constant", cval=0).any():
+            raise ParameterError(
+                f"--hold-out {path_of_share(self.what)}: no {crop} x {crop} pixels are left to learn from; take larger "
+                "cells (--hold-out-cell), less of them, or smaller crops (--set crop=16)."
+            )
         return found
 
     def applied(
@@ -171,10 +177,8 @@ def cells(height: int, width: int, cell: int) -> np.ndarray:
 
 def guarded(unseen: np.ndarray, guard: int) -> np.ndarray:
     """The map of bool (H, W): beside the border is what has anything seen within `guard` pixels in any direction."""
-    inside = unseen
-    if guard:
-        inside = np.asarray(binary_erosion(unseen, np.ones((2 * guard + 1,) * 2, bool), border_value=1))
-    return np.where(inside, HELD, np.where(unseen, BESIDE, SEEN)).astype(np.uint8)
+    wide = minimum_filter(unseen.astype(np.uint8), 2 * guard + 1, mode="constant", cval=1)
+    return np.where(wide == 1, HELD, np.where(unseen, BESIDE, SEEN)).astype(np.uint8)
 
 
 def as_scene(found: np.ndarray, like: Any) -> xr.DataArray:

@@ -123,6 +123,7 @@ def test_what_cannot_be_held_out_says_so(made, tmp_path, capsys) -> None:
         ([str(tmp_path / "no.tif")], "no such file"),
         (["0.25", "--hold-out-cell", "0"], "at least 1 pixel"),
         (["0.25", "--hold-out-cell", "12", "--guard", "9"], "--guard 9"),
+        (["0.25", "--hold-out-cell", "12"], "no 32 x 32 pixels are left"),
     ):
         assert run(["train", "hud", str(made / "s.tif"), "-o", out, "--hold-out", *more]) == 2
         text = capsys.readouterr().err

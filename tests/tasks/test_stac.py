@@ -108,7 +108,9 @@ def test_labels_are_told_as_the_extension_asks(made, items) -> None:
         assert counts == {f"class {v}": int((values == v).sum()) for v in (3, 7)}
         assert sum(counts.values()) == SIZE**2
         told = ClassificationExtension.ext(item.assets["classes"]).classes
-        assert [(c.value, c.name, c.title) for c in told] == [(3, "class-3", "class 3"), (7, "class-7", "class 7")]
+        assert [c.to_dict() for c in told] == [
+            {"value": v, "name": f"class-{v}", "title": f"class {v}"} for v in (3, 7)
+        ]
         assert RasterExtension.ext(item.assets["classes"]).bands[0].nodata == 0
         (source,) = [link for link in item.links if link.rel == "source"]
         assert source.extra_fields == {"label:assets": ["reflectance"]}
