@@ -21,6 +21,7 @@ _EXPORTS = {
     "assess": "hsgeo.tasks",
     "simulate": "hsgeo.tasks",
     "convert": "hsgeo.tasks",
+    "SyntheticTiles": "hsgeo.tasks",
     "HsgeoError": "hsgeo.errors",
     "InputError": "hsgeo.errors",
 }
@@ -28,6 +29,7 @@ _EXPORTS = {
 __all__ = [
     "HsgeoError",
     "InputError",
+    "SyntheticTiles",
     "__version__",
     "assess",
     "convert",
@@ -44,7 +46,7 @@ __all__ = [
 if TYPE_CHECKING:
     from hsgeo.errors import HsgeoError, InputError
     from hsgeo.scene import make_scene, open_scene, write_scene
-    from hsgeo.tasks import assess, convert, fuse, generate, restore, simulate, unmix
+    from hsgeo.tasks import SyntheticTiles, assess, convert, fuse, generate, restore, simulate, unmix
 
 
 def __getattr__(name: str) -> Any:

@@ -138,6 +138,11 @@ def print_generated(values: dict[str, Any]) -> None:
         f"{m['tiles']} tiles, {m['blocks']} blocks of {m['block']} x {m['block']} pixels, {m['bands']} bands; "
         f"{m['real_blocks']} real blocks, {m['stride']} pixels apart, in {m['orientations']} orientation(s)"
     )
+    if values.get("held_out"):
+        pixels = values["held_out"]["pixels"]
+        typer.echo(
+            f"held out: the model has learned from {pixels['seen']} pixels of its scene, {pixels['held']} are for tests"
+        )
     print_notes(values)
     if "pairs" in values:
         typer.echo(f"pairs: {values['pairs']}")

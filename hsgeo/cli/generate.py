@@ -31,6 +31,9 @@ def generate(
     format: Annotated[
         Literal["tif", "zarr"], typer.Option("--format", help="GeoTIFFs of each tile, or one zarr store of all.")
     ] = "tif",
+    split: Annotated[
+        str, typer.Option("--split", help="Shares of the tiles that are marked train/val, or train/val/test.")
+    ] = "0.8/0.2",
     sensor: o.SensorName = None,
     bands: o.Bands = None,
     bbox: o.Bbox = None,
@@ -51,7 +54,9 @@ def generate(
 
     target = output or str(derived_output(scene, "_generated", ""))
     writing = o.Writing(cog, co, overwrite=overwrite).options(resume)
-    options = GenerationOptions(count, size, steps, not no_variability, not no_noise, wanted, labels, format, method)
+    options = GenerationOptions(
+        count, size, steps, not no_variability, not no_noise, wanted, labels, format, method, split
+    )
     if not dry_run:
         check_generated(scene, target, options, writing)
     job = GenerationJob(

@@ -129,6 +129,20 @@ def hud(
     labels: Annotated[
         str | None, typer.Option("--labels", help="Raster of classes on the scene's grid, from 1; 0 where not known.")
     ] = None,
+    hold_out: Annotated[
+        str | None,
+        typer.Option(
+            "--hold-out",
+            metavar="SHARE|RASTER",
+            help="Ground that is not learned from: a share of cells spread over the scene, or a raster not 0 there.",
+        ),
+    ] = None,
+    hold_out_cell: Annotated[
+        int | None, typer.Option("--hold-out-cell", help="Side of such a cell, pixels [default: of the crops].")
+    ] = None,
+    guard: Annotated[
+        int, typer.Option("--guard", help="Pixels along the border of that ground that are not for testing either.")
+    ] = 2,
     steps: Annotated[int | None, typer.Option("--steps", min=1, help="Steps of the optimiser.")] = None,
     sensor: o.SensorName = None,
     bands: o.Bands = None,
@@ -145,7 +159,7 @@ def hud(
     Use it by: hsgeo generate SCENE --model MODEL.
     """
     from hsgeo.cli.generate import model_rows, print_stages
-    from hsgeo.tasks import RunOptions, train_hud
+    from hsgeo.tasks import HoldOut, RunOptions, train_hud
     from hsgeo.tasks.options import load_parameters
 
     params = load_parameters(config, settings or [])
@@ -154,6 +168,7 @@ def hud(
         output,
         endmembers=endmembers,
         labels=labels,
+        hold_out=None if hold_out is None else HoldOut.of(hold_out, hold_out_cell, guard),
         sensor=sensor,
         bands=bands,
         bbox=o.parse_bbox(bbox),
@@ -164,8 +179,16 @@ def hud(
     )
 
     def show(r: dict[str, Any]) -> None:
-        print_rows([("model", r["output"]), *model_rows(r)])
+        print_rows([("model", r["output"]), *model_rows(r), ("held out", held_out_text(r["held_out"]))])
         print_stages(r)
         print_notes(r)
 
     return report, show
+
+
+def held_out_text(told: dict[str, Any] | None) -> str | None:
+    """Ground that was not learned from."""
+    if told is None:
+        return None
+    pixels = told["pixels"]
+    return f"{pixels['held']} pixels for testing, {pixels['seen']} learned from, see {told['raster']}"

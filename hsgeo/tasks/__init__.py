@@ -13,12 +13,14 @@ if TYPE_CHECKING:
     from .generated import GeneratedOptions
     from .generation import GenerationJob, generate
     from .generation_options import GenerationOptions
+    from .hold_out import HoldOut, held_out
     from .hud_training import train_hud
     from .info import describe, describe_quality, describe_sensors
     from .inputs import FusionOptions
     from .options import RunOptions, WriteOptions
     from .reduction import simulate
     from .restoration import RestorationJob, RestorationOptions, restore
+    from .synthetic_tiles import SyntheticTiles
     from .training import train
     from .unmixing import UnmixingJob, UnmixingOptions, unmix
 
@@ -28,9 +30,11 @@ __all__ = [
     "GeneratedOptions",
     "GenerationJob",
     "GenerationOptions",
+    "HoldOut",
     "RestorationJob",
     "RestorationOptions",
     "RunOptions",
+    "SyntheticTiles",
     "UnmixingJob",
     "UnmixingOptions",
     "WriteOptions",
@@ -42,6 +46,7 @@ __all__ = [
     "describe_sensors",
     "fuse",
     "generate",
+    "held_out",
     "restore",
     "simulate",
     "train",
@@ -63,7 +68,9 @@ _MODULES = {
     "training": ("train",),
     "generation": ("GenerationJob", "generate"),
     "generation_options": ("GenerationOptions",),
+    "hold_out": ("HoldOut", "held_out"),
     "hud_training": ("train_hud",),
+    "synthetic_tiles": ("SyntheticTiles",),
     "unmixing": ("UnmixingJob", "UnmixingOptions", "unmix"),
 }
 _EXPORTS = {name: module for module, names in _MODULES.items() for name in names}

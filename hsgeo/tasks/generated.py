@@ -98,6 +98,7 @@ def assess_generated(
     -------
     dict
         ``point_fidelity``, ``block_diversity``, and the further figures of `hsgeo.quality.generated.measure`;
+        ``held_out``: what the model of the tiles has not seen of its scene, None where that is nothing or not known;
         ``real_blocks``: what as many real blocks at random places reach; ``measured``: how; ``details``; ``notes``.
 
     Raises
@@ -122,6 +123,7 @@ def assess_generated(
     tiles = [tile for path in paths for tile in _tiles(path, labels is not None)] if paths else [_array_tile(result)]
     found = measure(_opened(reference, notes), tiles, settings, labels, notes)
     out = {"result": str(path_of(result)), "reference": str(path_of(reference)), **found.values, "notes": notes}
+    out["held_out"] = _record(tiles[0].scene).get("held_out")
     if o.pairs is not None:
         from hsgeo.quality.generated.memorisation import write_pairs
 
@@ -202,7 +204,15 @@ def _array_tile(scene: Any) -> Any:
 def _says_so(scene: xr.DataArray) -> bool:
     """Whether the provenance of a scene names the command ``generate``."""
     try:
-        record = json.loads(scene.attrs.get("tags", {}).get("HSGEO_PROVENANCE", "{}"))
-        return record["parameters"].get("command") == "generate"
-    except (KeyError, AttributeError, TypeError, ValueError):
+        return bool(_record(scene)["parameters"].get("command") == "generate")
+    except (KeyError, AttributeError, TypeError):
         return False
+
+
+def _record(scene: xr.DataArray) -> dict[str, Any]:
+    """The provenance of a scene; empty where there is none."""
+    try:
+        found = json.loads(scene.attrs.get("tags", {}).get("HSGEO_PROVENANCE", "{}"))
+    except (TypeError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

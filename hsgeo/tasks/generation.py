@@ -19,6 +19,7 @@ from hsgeo.scene.model import label
 from hsgeo.scene.notes import log_note
 from hsgeo.scene.open import require_scene
 from hsgeo.tasks.generation_options import GenerationOptions, wanted_of
+from hsgeo.tasks.hold_out import told_of
 from hsgeo.tasks.hud_training import described, trained_on
 from hsgeo.tasks.inputs import Scene, open_input, path_of
 from hsgeo.tasks.job import Job
@@ -50,7 +51,7 @@ def generate(
     write: WriteOptions | None = None,
     progress: Any = None,
 ) -> dict[str, Any]:
-    """Draw tiles that look like a scene into a folder: reflectance, abundances, classes, and a contact sheet.
+    """Draw tiles that look like a scene into a folder: rasters, a contact sheet, a STAC collection.
 
     Parameters
     ----------
@@ -128,6 +129,7 @@ class GenerationJob(Job):
         progress: Any = None,
     ):
         from hsgeo.methods.generation.hud import Hud, HudMethod
+        from hsgeo.methods.generation.tiles import check_steps
 
         require_scene(scene, "scene")
         self.options = o = options or GenerationOptions()
@@ -146,8 +148,7 @@ class GenerationJob(Job):
             self._model = Hud.load(self.file)
             self._model.refuse(label(self.source), self.source.sizes["band"], self.source["wavelength"].values)
             self.settings = self._model.settings
-        if o.steps > self.settings.length:
-            raise ParameterError(f"--steps {o.steps}: this process has {self.settings.length} at most.")
+        check_steps(self.settings, o.steps)
         classes = [] if self._model is None else self._model.classes
         self.wanted = wanted_of(classes, o)
 
@@ -266,6 +267,7 @@ class GenerationJob(Job):
             drawn = draw(
                 self.model, canvas, drawing, code, folder, identity, self.run, self.progress, self.notes
             )  # fmt: skip
+            record["held_out"] = told_of(self.model)
             tiles = TileFolder(target, self.source, self.model, canvas, code, o.format, write, record)
             size = tiles.publish(drawn.arrays, self.progress)
             shutil.rmtree(folder, ignore_errors=True)

@@ -12,6 +12,7 @@ from hsgeo.scene.labels import Labels, place_of
 from hsgeo.scene.model import label
 from hsgeo.tasks.hud_training import opened_labels
 from hsgeo.tasks.inputs import Scene, path_of
+from hsgeo.tasks.splits import DEFAULT, Shares
 
 if TYPE_CHECKING:
     from hsgeo.methods.generation.sampling import Wanted
@@ -35,6 +36,8 @@ class GenerationOptions:
         Three GeoTIFFs a tile, or one zarr store of all.
     method : str
         ``hud``.
+    split : str
+        Shares of the tiles for training and validation, or for these and a test; see `hsgeo.tasks.splits`.
     """
 
     count: int = 1
@@ -46,6 +49,7 @@ class GenerationOptions:
     layout: Scene | None = None
     format: str = "tif"
     method: str = "hud"
+    split: str = DEFAULT
 
     def check(self) -> None:
         """Refuse numbers that cannot be.
@@ -60,6 +64,7 @@ class GenerationOptions:
                 raise ParameterError(f"--{name} {getattr(self, name)}: at least 1.")
         if self.wanted is not None and self.layout is not None:
             raise ParameterError("--class and --labels say the same in two ways; give one of them.")
+        Shares.of(self.split)
 
     def record(self) -> dict[str, Any]:
         """The options as JSON can hold them."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from hsgeo.scene.labels import Labels
 from hsgeo.scene.open import open_scene, require_scene
 from hsgeo.scene.source import SceneSource
 from hsgeo.scene.staging import folder_of, refuse_existing
+from hsgeo.tasks.hold_out import HoldOut, beside, write_beside
 from hsgeo.tasks.inputs import Scene, open_input, path_of
 from hsgeo.tasks.options import RunOptions, refuse_inputs, validated
 
@@ -27,6 +29,7 @@ def train_hud(
     *,
     endmembers: int | None = None,
     labels: Scene | None = None,
+    hold_out: HoldOut | None = None,
     sensor: str | None = None,
     bands: str | None = None,
     bbox: tuple[float, float, float, float] | None = None,
@@ -44,6 +47,9 @@ def train_hud(
         How many; counted without.
     labels : path or scene, optional
         A raster of classes on the scene's grid, whole numbers from 1; 0 where not known.
+    hold_out : HoldOut, optional
+        Ground that nothing is learned from; `hsgeo.tasks.held_out` reads it from the model, and a raster of it is
+        written beside the model (``_held_out.tif``).
     params : mapping, optional
         Of `hsgeo.methods.generation.settings.HudTrainingParams`.
 
@@ -51,7 +57,7 @@ def train_hud(
     -------
     dict
         ``output``, ``endmembers``, ``criterion``, ``directions``, ``cosine``, ``parameters``, ``steps``, ``loss``,
-        ``stages``, ``notes``.
+        ``held_out``, ``stages``, ``notes``.
 
     Raises
     ------
@@ -63,18 +69,24 @@ def train_hud(
 
     require_scene(scene, "scene")
     target = Path(output)
-    refuse_inputs([target], [path_of(scene)])
-    refuse_existing([target], overwrite)
+    outputs = [target, beside(target)]
+    refuse_inputs(outputs, [path_of(scene), None if hold_out is None else hold_out.path])
+    refuse_existing(outputs, overwrite)
     folder_of(target)
     given = dict(params or {}) | ({} if endmembers is None else {"endmembers": endmembers})
     run, progress = run or RunOptions(), progress if progress is not None else NullProgress()
     settings, notes = validated(HudMethod, given, run.seed), list[str]()
     opened = open_input(scene, sensor, notes, None, bands=bands, bbox=bbox)
-    known = None if labels is None else Labels.on(opened, opened_labels(labels, bbox))
+    raster, record = None if labels is None else opened_labels(labels, bbox), None
+    if hold_out is not None:
+        opened, raster, record = hold_out.applied(opened, raster, settings.crop)
+    known = None if raster is None else Labels.on(opened, raster)
     model = trained_on(opened, settings, run, progress, known)
+    if record is not None:
+        model = replace(model, about={**model.about, "held_out": record})
     model.save(target)
-    notes += model.about["notes"]
-    return {"output": str(target), **described(model), "stages": progress.stages, "notes": notes}
+    report = {"output": str(target), **described(model), "held_out": write_beside(model, target)}
+    return {**report, "stages": progress.stages, "notes": [*notes, *model.about["notes"]]}
 
 
 def trained_on(scene: xr.DataArray, settings: Any, run: RunOptions, progress: Any, labels: Labels | None = None) -> Hud:

@@ -28,6 +28,8 @@ from hsgeo.scene.window import Window
 from hsgeo.scene.write import FORMATS, plan_windows
 from hsgeo.tasks.options import WriteOptions
 from hsgeo.tasks.outputs import BLOCK_OPTIONS, block_options
+from hsgeo.tasks.splits import tile_tags
+from hsgeo.tasks.stac import write_catalogue
 
 if TYPE_CHECKING:
     from hsgeo.methods.generation.hud import Hud
@@ -114,6 +116,8 @@ class TileFolder:
             shown = [decimated(scene, rgb, SHEET) for number, scene in enumerate(made) if number < SHOWN]
             with write_errors(self.target, SHOWN * SHEET**2):
                 write_png(inside / "contact_sheet.png", contact_sheet(shown))
+                if self.kind == "tif":
+                    write_catalogue(inside)
             size = sum(path.stat().st_size for path in inside.rglob("*") if path.is_file())
             publish_folder(folder, self.target)
         return size
@@ -126,7 +130,7 @@ class TileFolder:
 
     def scene(self, number: int, values: Any) -> xr.DataArray:
         """Reflectance of a tile, of its stored values (B, size, size)."""
-        code, tags = self.code, {**self.source.attrs.get("tags", {}), **TAGS}
+        code, tags = self.code, {**self.source.attrs.get("tags", {}), **self.tags(number)}
         attrs = {"tags": tags, "source": "", "dtype": code.dtype, "nodata": code.nodata}
         like, box = self.source.isel(y=slice(0, 1), x=slice(0, 1)), self.box(number)
         return make_scene(
@@ -136,11 +140,15 @@ class TileFolder:
     def beside(self, number: int, name: str, values: Any) -> xr.DataArray:
         """Abundances or classes of a tile, of their stored values."""
         if name == "abundances":
-            attrs = {"tags": TAGS, "dtype": "float32", "nodata": float("nan")}
+            attrs = {"tags": self.tags(number), "dtype": "float32", "nodata": float("nan")}
             return make_scene(values, self.box(number), name=name, attrs=attrs, band_name=self.names(), units="1")
         told = {f"CLASS_{value}": text for value, text in self.model.named_kinds().items()}
-        attrs = {"tags": TAGS | told, "dtype": values.dtype.name, "nodata": 0.0}
+        attrs = {"tags": self.tags(number) | told, "dtype": values.dtype.name, "nodata": 0.0}
         return make_scene(values, self.box(number), name=name, attrs=attrs, band_name=["class"])
+
+    def tags(self, number: int) -> dict[str, str]:
+        """That a tile is synthetic, its seed and its split."""
+        return TAGS | tile_tags(self.record, number)
 
     def names(self) -> list[str]:
         """Of the endmembers."""

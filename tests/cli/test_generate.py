@@ -46,7 +46,8 @@ def test_tiles_are_scenes_with_abundances_and_classes(folder: Path, capsys) -> N
     report = json.loads(capsys.readouterr().out)
     assert report["tiles"] == 3 and report["endmembers"] == 4 and report["output"] == str(out)
     names = {f"tile_{i}{kind}.tif" for i in (1, 2, 3) for kind in ("", "_abundances", "_classes")}
-    assert {p.name for p in out.iterdir()} == names | {"contact_sheet.png"}
+    items = {f"tile_{i}.json" for i in (1, 2, 3)}
+    assert {p.name for p in out.iterdir()} == names | items | {"collection.json", "contact_sheet.png"}
     scene = hsgeo.open_scene(folder / "s.tif", chunks=None)
     corners = set()
     for i in (1, 2, 3):
@@ -79,6 +80,14 @@ def test_the_seed_decides_tiles_and_no_other_does(folder: Path) -> None:
     assert np.nanstd(tile(plain, 1) - tile(again, 1)) > 0
     scene = hsgeo.open_scene(folder / "s.tif", chunks=None).values
     assert np.nanmin(tile(plain, 1)) > np.nanmin(scene) - 0.1 and np.nanmax(tile(plain, 1)) < np.nanmax(scene) + 0.1
+
+
+def test_splits_are_written(folder: Path) -> None:
+    out = generated(folder, "split", "--count", "4", "--split", "0.5/0/0.5", "-q")
+    told = [hsgeo.open_scene(out / f"tile_{i}.tif").attrs["tags"]["SYNTHETIC_SPLIT"] for i in range(1, 5)]
+    assert sorted(told) == ["test", "test", "train", "train"]
+    items = [json.loads((out / f"tile_{i}.json").read_text())["properties"] for i in range(1, 5)]
+    assert [item["hsgeo:split"] for item in items] == told and [item["hsgeo:seed"] for item in items] == [0, 1, 2, 3]
 
 
 def written_labels(folder: Path, name: str, numbers: np.ndarray, gsd: float = 30) -> Path:
@@ -131,6 +140,7 @@ def test_what_cannot_serve_says_so_and_leaves_nothing(folder: Path, capsys) -> N
     write_scene(hsgeo.open_scene(scene).isel(band=slice(0, 20)), folder / "other.tif", overwrite=True)
     for more, said in (
         ([scene, "--model", model, "--count", "0"], "--count 0: at least 1"),
+        ([scene, "--model", model, "--split", "0.8"], "--split '0.8': give shares of train/val"),
         ([scene, "--model", model, "--steps", "2000"], "this process has 1000 at most"),
         ([str(folder / "other.tif"), "--model", model], "made for 24 bands"),
         ([scene, "--model", str(folder / "no.safetensors")], "no such model"),

@@ -6,17 +6,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
-#: added to the pooled covariance, of its mean variance
+from hsgeo.methods.generation.encoding import Encoding
+
+#: added to the pooled covariance of features of variance 1, of its mean variance
 RIDGE = 1e-3
+#: least standard deviation of a feature that is used, of its largest value
+LEAST = 1e-9
 
 
 @dataclass(frozen=True)
 class Classifier:
-    """Linear discriminant analysis of states.
+    """Linear discriminant analysis of features.
 
     Attributes
     ----------
-    weights : array (K, c)
+    weights : array (K, f)
     bias : array (K,)
     accuracy : float
         Share of the labelled pixels that it is right of.
@@ -27,10 +31,13 @@ class Classifier:
     accuracy: float
 
     @classmethod
-    def of(cls, state: np.ndarray, classes: np.ndarray, count: int) -> Classifier:
-        """By the pixels of a state (c, H, W) whose class (H, W) is 0 to count - 1."""
-        known = (classes >= 0) & np.isfinite(state).all(0)
-        x, y = state[:, known].T.astype(np.float64), classes[known]
+    def of(cls, features: np.ndarray, classes: np.ndarray, count: int) -> Classifier:
+        """By the pixels of features (f, H, W) whose class (H, W) is 0 to count - 1."""
+        known = (classes >= 0) & np.isfinite(features).all(0)
+        x, y = features[:, known].T.astype(np.float64), classes[known]
+        spread = x.std(0)
+        spread[spread <= LEAST * np.abs(x).max(0, initial=0)] = np.inf  # constant, and so of no weight
+        x /= spread
         means = np.stack([x[y == k].mean(0) if (y == k).any() else np.full(x.shape[1], np.inf) for k in range(count)])
         seen = np.isfinite(means).all(1)
         rest = x - means[y]
@@ -42,9 +49,17 @@ class Classifier:
         bias = np.full(count, -np.inf)
         bias[seen] = np.log(share[seen]) - 0.5 * (weights[seen] * means[seen]).sum(1)
         right = float(((x @ weights.T + bias).argmax(1) == y).mean())
-        return cls(weights, bias, right)
+        return cls(weights / spread, bias, right)
 
-    def classes(self, state: np.ndarray) -> np.ndarray:
-        """The likeliest class (...) of each pixel of a state (c, ...)."""
-        scores = np.tensordot(self.weights, state, 1)
-        return (scores + self.bias.reshape(-1, *(1,) * (state.ndim - 1))).argmax(0)
+    def classes(self, features: np.ndarray) -> np.ndarray:
+        """The likeliest class (...) of each pixel of features (f, ...)."""
+        scores = np.tensordot(self.weights, features, 1)
+        return (scores + self.bias.reshape(-1, *(1,) * (features.ndim - 1))).argmax(0)
+
+
+def features_of(encoding: Encoding, state: np.ndarray) -> np.ndarray:
+    """What classes are told by, (p + q + B, ...): the state (p + q, ...), and the spectra without noise that it shows.
+
+    Logarithms of abundances tell traces of a material, spectra brightness; either alone is right less often.
+    """
+    return np.concatenate([state, encoding.decoded(state)[1]])

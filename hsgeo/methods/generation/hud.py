@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from hsgeo.errors import ModelError
-from hsgeo.methods.generation.classifier import Classifier
+from hsgeo.methods.generation.classifier import Classifier, features_of
 from hsgeo.methods.generation.encoding import Encoding, fitted_encoding
 from hsgeo.methods.generation.sampling import Sampler, Wanted, sampled
 from hsgeo.methods.generation.settings import HudTrainingParams
@@ -56,7 +56,7 @@ class Hud:
     classes : list of str
         Names of the classes that can be asked for.
     classifier : Classifier, optional
-        Of states; of models with classes.
+        Of states and their spectra; of models with classes.
     about : mapping
         ``wavelengths`` (nm, of all bands), ``cosine``, ``losses``, ``how`` endmembers were found,
         ``class_values`` in the raster of labels, ``version``.
@@ -112,7 +112,8 @@ class Hud:
         """
         if self.classifier is None:
             return abundances.argmax(0) + 1
-        return np.array(self.about["class_values"])[self.classifier.classes(state)]
+        places = self.classifier.classes(features_of(self.encoding, state))
+        return np.array(self.about["class_values"])[places]
 
     def named_kinds(self) -> dict[int, str]:
         """Every value of `kinds`, with what it means."""
@@ -164,6 +165,8 @@ class Hud:
             if classes:
                 learned = {name: value.numpy() for name, value in named["classifier"].items()}
                 classifier = Classifier(**learned, accuracy=header.pop("accuracy"))
+                if classifier.weights.shape[1] != encoding.channels + len(bands):
+                    raise ValueError("classes are told by other features")
             network = AbundanceUNet(encoding.channels, len(classes), settings.widths, settings.blocks)
             network.load_state_dict(named["network"])
         bands = np.array(bands)
@@ -252,5 +255,9 @@ def fitted_hud(
         "notes": found.notes,
         "class_values": [] if labels is None else labels.values,
     }
-    classifier = None if labels is None else Classifier.of(state, labels.numbers, len(classes))
+    classifier = None
+    if labels is not None:
+        known = labels.numbers >= 0
+        features = features_of(encoding, state[:, known][:, None])
+        classifier = Classifier.of(features, labels.numbers[known][None], len(classes))
     return Hud(network, encoding, params, found.bands, len(good), classes, classifier, about)

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from hsgeo.diffusion import noise_field
 from hsgeo.methods.generation.canvas import Canvas
 from hsgeo.methods.generation.hud import Hud
 from hsgeo.methods.generation.sampling import Wanted
+from hsgeo.methods.generation.tiles import shown
 from hsgeo.scene.encode import Encoding, encode
 from hsgeo.scene.window import Window
 
@@ -132,16 +132,20 @@ class Tiles:
         kinds, clipped = np.empty((1, *window.shape), self.kinds), 0
         for block in window.blocks(DECODED):
             part = block.clip_to(window)
-            at, noise = part.within(window).slices, None
-            if drawing.sensor_noise:
-                place = (part.y0, part.y1, part.x0, part.x1)
-                noise = noise_field(drawing.seed + number, drawing.steps + 1, len(model.bands), *place)
-            piece = state[(slice(None), *at)]
-            abundances, spectra = model.encoding.decoded(piece, drawing.variability, noise)
+            at = part.within(window).slices
+            abundances, spectra, classes = shown(
+                model,
+                state[(slice(None), *at)],
+                drawing.seed + number,
+                drawing.steps,
+                part,
+                drawing.variability,
+                drawing.sensor_noise,
+            )
             scale, offset = code.scale[model.bands], code.offset[model.bands]
             values[(model.bands, *at)], more = encode(spectra, code.dtype, scale, offset, code.nodata)
             shares[(slice(None), *at)], clipped = abundances, clipped + more
-            kinds[(0, *at)] = model.kinds(piece, abundances)
+            kinds[(0, *at)] = classes
         return values, shares, kinds, clipped
 
 
