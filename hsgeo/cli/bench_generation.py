@@ -37,6 +37,9 @@ def generation(
     cost: Annotated[
         bool, typer.Option("--cost", help="Time, operations and memory of tiles and of a training; needs no scenes.")
     ] = False,
+    use: Annotated[
+        bool, typer.Option("--use", help="Accuracy of a classifier of pixels that learns from tiles.")
+    ] = False,
     config: o.Config = None,
     settings: o.Settings = None,
     device: o.Device = "auto",
@@ -51,19 +54,14 @@ def generation(
     from hsgeo.bench.generation import PUBLISHED, bench_generation
     from hsgeo.tasks.options import load_parameters
 
+    folder, params = folder_of(data, "generation"), load_parameters(config, settings or [])
+    if use:
+        _use(folder, models, params, device, json)
+        return
     rows: list[dict[str, Any]] = []
     if not json:
         typer.echo(f"{'scene':<15}{'row':<22}" + "".join(f"{h:>{int(f.split('.')[0])}}" for h, _, f in COLUMNS))
-    for row in bench_generation(
-        folder_of(data, "generation"),
-        models,
-        scene,
-        quick,
-        all_steps,
-        load_parameters(config, settings or []),
-        device,
-        not quick,
-    ):
+    for row in bench_generation(folder, models, scene, quick, all_steps, params, device, not quick):
         rows.append(row)
         if not json:
             typer.echo(f"{row['scene']:<15}{row['row']:<22}" + "".join(_cell(row[key], f) for _, key, f in COLUMNS))
@@ -100,3 +98,21 @@ def _cost(device: str, json: bool) -> None:
             f"{r['peak_bytes'] / 2**30:>12.2f}"
         )
     typer.echo(f"{rows[0]['parameters']} parameters, on {rows[0]['device']}; training: a step on four crops")
+
+
+def _use(folder: str, models: str | None, params: dict[str, Any], device: str, json: bool) -> None:
+    from hsgeo.bench.generation_use import bench_use
+
+    rows = list(bench_use(folder, models, params, device))
+    if json:
+        print_json({"rows": rows})
+        return
+    typer.echo(
+        f"{'labels a class':<16}{'learned from':<34}{'pixels':>8}{'accuracy':>10}{'+-':>7}{'mean of classes':>17}"
+    )
+    for r in rows:
+        typer.echo(
+            f"{r['labels']:<16}{r['row']:<34}{r['pixels']:>8}{r['accuracy']:>10.3f}{r['spread']:>7.3f}"
+            f"{r['class_accuracy']:>17.3f}"
+        )
+    typer.echo(f"on {rows[0]['tested']} real pixels of ground that was held out of everything")

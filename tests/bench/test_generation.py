@@ -6,9 +6,9 @@ import json
 
 import numpy as np
 import pytest
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, zoom
 
-from hsgeo.bench import generation, generation_cost
+from hsgeo.bench import generation, generation_cost, generation_use
 from hsgeo.bench.protocols import on_grid
 from hsgeo.cli.app import run
 from hsgeo.errors import InputError
@@ -57,3 +57,38 @@ def test_operations_of_a_tile_are_those_of_its_convolutions() -> None:
     finest = 2 * 32 * 32 * 9 * (2 * channels * 32 + 8 * 32 * 32)
     assert finest < found[1]["flops"] < 5 * finest
     assert found[1]["parameters"] > 1e6 and found[10]["seconds"] > 0
+
+
+def test_coarse_classes_are_those_of_most_pixels() -> None:
+    fine = np.zeros((4, 4), int)
+    fine[:2, :2] = [[1, 1], [2, 1]]
+    fine[:2, 2:] = [[1, 2], [3, 0]]
+    fine[2:, 2:] = 2
+    np.testing.assert_array_equal(generation_use.coarse_classes(fine, 2), [[1, 0], [0, 2]])
+
+
+def test_what_tiles_teach(tmp_path, capfd, monkeypatch) -> None:
+    """Three materials in patches: what tiles teach holds on ground that nobody has seen, and no label of it is used."""
+    rng = np.random.default_rng(0)
+    labels = zoom(rng.integers(1, 4, (16, 16)), 5, order=0)
+    kinds = rng.uniform(0.1, 0.9, (3, 15))
+    spectra = kinds[labels - 1].transpose(2, 0, 1) + 0.05 * rng.standard_normal((15, 80, 80))
+    held = generation_use.HoldOut.of(0.25, 16).map(on_grid(spectra, 1.0), 12)
+    nonsense = np.where(held == 0, labels, rng.permutation(labels.ravel()).reshape(labels.shape))
+    found = {}
+    for name, known in (("right", labels), ("nonsense where held out", nonsense)):
+        monkeypatch.setattr(generation_use, "houston", lambda folder, known=known: (spectra, known))
+        for key, value in {"CELL": 16, "TILES": 6, "STEPS": 8, "REPEATS": 2, "LABELS": (10,)}.items():
+            monkeypatch.setattr(generation_use, key, value)
+        command = ["bench", "generation", "--use", "--data", ".", "--models", str(tmp_path), "--set", "crop=12"]
+        command += ["--set", "steps=60", "--set", "widths=[16,24]", "--set", "endmembers=3"]
+        assert run([*command, "--json"]) == 0
+        found[name] = {row["row"]: row for row in json.loads(capfd.readouterr().out)["rows"]}
+    right, wrong = found.values()
+    assert all(row["accuracy"] > 0.8 for row in right.values())
+    assert all(row["accuracy"] < 0.6 for row in wrong.values())
+    assert {name: row["pixels"] for name, row in right.items()} == {name: row["pixels"] for name, row in wrong.items()}
+    assert right["real"]["pixels"] == 30 and right["real and synthetic, as many"]["pixels"] == 60
+    monkeypatch.undo()
+    with pytest.raises(InputError, match="houston"):
+        next(generation_use.bench_use(tmp_path))
