@@ -9,6 +9,7 @@ from functools import lru_cache
 import numpy as np
 
 from hsgeo.errors import DataError
+from hsgeo.methods.restoration.filtering import Search
 from hsgeo.methods.restoration.gaps import filled
 from hsgeo.methods.restoration.mended import Mended
 from hsgeo.methods.restoration.stripes import differences, line_offsets
@@ -19,8 +20,8 @@ from hsgeo.observation.structure import NEIGHBOURS
 from hsgeo.scene.window import Window
 from hsgeo.unmixing.subspace import subspace
 
-#: looks against an estimate
-ROUNDS = 2
+#: looks against an estimate, and its groups: a median along a line needs no pixel as good as a result does
+ROUNDS, LOOK = 2, Search(side=8, stride=8, radius=5, count=16)
 
 #: most of the bands' directions that the scene may fill at the first look
 MOST = 30
@@ -114,7 +115,7 @@ def destriped(source: Mended, bands: np.ndarray, each: Sequence[StripeFree], see
         clean = without()
         pairs = _unstriped([f.lines for i, f in enumerate(each) if offsets[i].any()])
         space, statistics = surveyed(clean, bands, learned_from(clean, seed), noise, pairs=pairs)
-        model = SubspaceRestorer.of(space, statistics, source.shape, bands)
+        model = SubspaceRestorer.of(space, statistics, source.shape, bands, LOOK)
 
         @lru_cache(maxsize=1)
         def estimate(window: Window, model: SubspaceRestorer = model, clean: Mended = clean) -> np.ndarray:
