@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -12,7 +12,7 @@ from hsgeo.errors import DataError
 from hsgeo.methods.restoration.filtering import Search
 from hsgeo.methods.restoration.gaps import filled
 from hsgeo.methods.restoration.mended import Mended
-from hsgeo.methods.restoration.stripes import differences, line_offsets
+from hsgeo.methods.restoration.stripes import Read, differences, line_offsets
 from hsgeo.methods.restoration.subspace import SubspaceRestorer
 from hsgeo.methods.restoration.survey import learned_from, surveyed
 from hsgeo.observation.lines import Lines
@@ -56,26 +56,26 @@ class Destriped:
     noise: np.ndarray
 
 
-def bands_of(source: Mended, bands: np.ndarray, fill: bool = False) -> Callable[[Window], np.ndarray]:
-    """A reader of some bands (B_used, h, w); with `fill`, single missing samples are bridged."""
-
-    def read(window: Window) -> np.ndarray:
-        values = source.read(window)[bands]
-        return filled(values) if fill else values
-
-    return read
+def bands_of(source: Mended, bands: np.ndarray) -> Read:
+    """A reader of some bands (B_used, h, w)."""
+    return lambda window: source.read(window)[bands]
 
 
-def stripe_free(source: Mended, bands: np.ndarray, lines: Lines) -> StripeFree | None:
+def bridged(source: Mended, bands: np.ndarray) -> Read:
+    """A reader of some bands (B_used, h, w), single missing samples bridged; it knows its last window by heart."""
+    return lru_cache(maxsize=1)(lambda window: filled(source.read(window)[bands]))
+
+
+def stripe_free(read: Read, bands: int, lines: Lines) -> StripeFree | None:
     """Noise and spectra of a scene by the differences along its lines, in which offsets have no part.
 
-    None where too few pixels have enough of their bands.
+    None where too few pixels have enough of their `bands`.
     """
-    found = differences(bands_of(source, bands, True), lines, len(bands))
-    if found.n < 2 * len(bands):
+    found = differences(read, lines, bands)
+    if found.n < 2 * bands:
         return None
     noise = np.maximum(found.noise_std(), LEAST * np.sqrt(np.diag(found.correlation)))
-    most = max(1, min(MOST, len(bands) // 3))
+    most = max(1, min(MOST, bands // 3))
     basis = subspace(found, noise, min_dimension=1, max_dimension=most).basis
     return StripeFree(lines, noise / np.sqrt(2), basis / np.sqrt(2))
 

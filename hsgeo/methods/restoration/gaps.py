@@ -29,17 +29,8 @@ def usable(spectra: np.ndarray) -> np.ndarray:
     return np.isfinite(spectra).mean(0) >= LEAST
 
 
-def filled(spectra: np.ndarray, noise: np.ndarray | None = None, seed: int = 0) -> np.ndarray:
-    """Spectra (B, h, w) whose missing samples are bridged band by band where data lie near on two sides; others stay.
-
-    Parameters
-    ----------
-    spectra : array (B, h, w)
-    noise : array (B,), optional
-        Standard deviation of white noise that what is bridged gets, as the samples around it have.
-    seed : int
-        Of that noise.
-    """
+def filled(spectra: np.ndarray) -> np.ndarray:
+    """Spectra (B, h, w), missing samples bridged band by band where data lie near on two sides; others stay."""
     lacking = ~np.isfinite(spectra) & usable(spectra)
     lacking &= _between(np.isfinite(spectra))
     if not lacking.any():
@@ -47,9 +38,27 @@ def filled(spectra: np.ndarray, noise: np.ndarray | None = None, seed: int = 0) 
     out, bands = spectra.copy(), np.flatnonzero(lacking.any((1, 2)))
     some, gone = spectra[bands], lacking[bands]
     out[bands] = np.where(gone, bridge_each(some), some)
-    if noise is not None:
-        drawn = np.random.default_rng(seed).standard_normal(int(lacking.sum()))
-        out[lacking] += (drawn * np.broadcast_to(noise[:, None, None], lacking.shape)[lacking]).astype(out.dtype)
+    return out
+
+
+def as_noisy(whole: np.ndarray, spectra: np.ndarray, noise: np.ndarray | None, seed: int = 0) -> np.ndarray:
+    """What was `filled` of spectra (B, h, w), with the noise (B,) of the samples around; as it is where none is given.
+
+    Parameters
+    ----------
+    whole : array (B, h, w)
+        The spectra filled.
+    spectra : array (B, h, w)
+    noise : array (B,), optional
+        Standard deviation of white noise.
+    seed : int
+        Of that noise.
+    """
+    if whole is spectra or noise is None:
+        return whole
+    out, bridged = whole.copy(), np.isfinite(whole) & ~np.isfinite(spectra)
+    drawn = np.random.default_rng(seed).standard_normal(int(bridged.sum()))
+    out[bridged] += (drawn * np.broadcast_to(noise[:, None, None], bridged.shape)[bridged]).astype(out.dtype)
     return out
 
 
@@ -95,14 +104,14 @@ class Likely:
         return out.reshape(spectra.shape)
 
 
-def noise_of_what_is_there(samples: Sequence[np.ndarray]) -> np.ndarray | None:
+def noise_of_what_is_there(samples: Sequence[np.ndarray], whole: Sequence[np.ndarray]) -> np.ndarray | None:
     """Standard deviation of each band's noise in samples (B, h, w), some of whose pixels lack bands; None if none does.
 
-    What is bridged has next to no noise, and so the variance that all samples show is that of the known share.
+    `whole` are the samples `filled`. What is bridged has next to no noise, and so the variance that all samples show is
+    that of the known share.
     """
     if all(np.isfinite(s).all() for s in samples):
         return None
-    whole = [filled(s) for s in samples]
     known = [np.isfinite(s)[:, np.isfinite(w).all(0)] for s, w in zip(samples, whole, strict=True)]
     share = sum(k.sum(1) for k in known) / max(1, sum(k.shape[1] for k in known))
     statistics = SpectralStatistics(len(share))
