@@ -101,7 +101,7 @@ def filtered(
     side : int
         Of a patch.
     work : callable
-        Of some groups of each field, tensors (n, K, p, side^2), to the filtered first one, alike, and the weights of
+        Of some groups of each field, tensors (n, K, side^2, p), to the filtered first one, alike, and the weights of
         its coefficients (n, p).
 
     Returns
@@ -116,11 +116,22 @@ def filtered(
     total, weight = (torch.zeros_like(flat[0]) for _ in range(2))
     for part in _parts(groups, channels * side**2):
         places = part[:, :, None] + inside
-        values, weights = work([f[places].transpose(2, 3) for f in flat])
-        share = weights[:, None, None].expand(*places.shape, channels)
-        total.index_add_(0, places.flatten(), (values.transpose(2, 3) * share).reshape(-1, channels))
-        weight.index_add_(0, places.flatten(), share.reshape(-1, channels))
-    return (total / weight).T.reshape(channels, height, width)
+        values, weights = work([f[places] for f in flat])
+        total.index_add_(0, places.flatten(), (values * weights[:, None, None]).reshape(-1, channels))
+        each = weights[:, None].expand(*part.shape, channels)
+        weight.index_add_(0, part.flatten(), each.reshape(-1, channels))
+    found, first = (f.T.reshape(channels, height, width) for f in (total, weight))
+    return found / _spread(first, side)
+
+
+def _spread(first: torch.Tensor, side: int) -> torch.Tensor:
+    """Sums of weights (p, H, W) at patches' first pixels over all patches that a pixel lies in."""
+    for axis in (1, 2):
+        length, out = first.shape[axis], first.clone()
+        for step in range(1, min(side, length)):
+            out.narrow(axis, step, length - step).add_(first.narrow(axis, 0, length - step))
+        first = out
+    return first
 
 
 def _parts(groups: torch.Tensor, values: int) -> Iterator[torch.Tensor]:
