@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
+from itertools import product
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
-from hsgeo.methods.fusion.missing import bridge_each
 from hsgeo.observation.noise import SpectralStatistics, pixels_needed
 
 #: share of its bands that a pixel must have to be worked with
@@ -19,6 +21,9 @@ WEAK = 0.3
 
 #: pixels within which a missing sample has known ones on two sides, where it is bridged
 NEAR = 2
+
+#: pixels from which it is bridged, by a Gaussian of width 1
+REACH = 3
 
 #: pixels solved for at a time
 AT_ONCE = 1 << 15
@@ -35,10 +40,24 @@ def filled(spectra: np.ndarray) -> np.ndarray:
     lacking &= _between(np.isfinite(spectra))
     if not lacking.any():
         return spectra
-    out, bands = spectra.copy(), np.flatnonzero(lacking.any((1, 2)))
-    some, gone = spectra[bands], lacking[bands]
-    out[bands] = np.where(gone, bridge_each(some), some)
+    out = spectra.copy()
+    out[lacking] = _bridged(spectra, lacking)
     return out
+
+
+def _bridged(spectra: np.ndarray, lacking: np.ndarray) -> np.ndarray:
+    """Values (n,) of the samples that `lacking` marks: means of the known ones around, weighted by a Gaussian."""
+    steps = np.arange(-REACH, REACH + 1)
+    weights = np.exp(-(steps**2) / 2)
+    wide = np.pad(spectra, ((0, 0), (REACH, REACH), (REACH, REACH)), mode="edge")
+    flat, corner = wide.ravel(), np.ravel_multi_index(np.nonzero(lacking), wide.shape)
+    total, mass = np.zeros(len(corner)), np.zeros(len(corner))
+    for (down, one), (right, other) in product(enumerate(weights), repeat=2):
+        seen = flat[corner + (down * wide.shape[2] + right)]
+        known = np.isfinite(seen)
+        total += one * other * np.where(known, seen, 0.0)
+        mass += one * other * known
+    return total / mass
 
 
 def as_noisy(whole: np.ndarray, spectra: np.ndarray, noise: np.ndarray | None, seed: int = 0) -> np.ndarray:
@@ -67,8 +86,8 @@ def _between(known: np.ndarray) -> np.ndarray:
     out = np.zeros_like(known)
     for axis in (1, 2):
         wide = np.pad(known, [(0, 0), *((NEAR * (axis == i),) * 2 for i in (1, 2))])
-        shifted = [wide.take(range(i, i + known.shape[axis]), axis) for i in range(2 * NEAR + 1)]
-        out |= np.any(shifted[:NEAR], 0) & np.any(shifted[NEAR + 1 :], 0)
+        shifted = np.moveaxis(sliding_window_view(wide, 2 * NEAR + 1, axis), -1, 0)
+        out |= reduce(np.logical_or, shifted[:NEAR]) & reduce(np.logical_or, shifted[NEAR + 1 :])
     return out
 
 

@@ -115,9 +115,9 @@ def filtered(
     inside = (steps[:, None] * width + steps).flatten()
     total, weight = (torch.zeros_like(flat[0]) for _ in range(2))
     for part in _parts(groups, channels * side**2):
-        places = part[:, :, None] + inside
-        values, weights = work([f[places] for f in flat])
-        total.index_add_(0, places.flatten(), (values * weights[:, None, None]).reshape(-1, channels))
+        places = (part[:, :, None] + inside).flatten()
+        values, weights = work([f.index_select(0, places).view(*part.shape, -1, channels) for f in flat])
+        total.index_add_(0, places, (values * weights[:, None, None]).reshape(-1, channels))
         each = weights[:, None].expand(*part.shape, channels)
         weight.index_add_(0, part.flatten(), each.reshape(-1, channels))
     found, first = (f.T.reshape(channels, height, width) for f in (total, weight))
