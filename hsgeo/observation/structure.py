@@ -29,17 +29,18 @@ class NeighbourStatistics:
 
     def update(self, image: np.ndarray, below: np.ndarray | None = None) -> NeighbourStatistics:
         """Add an image (B, h, w), and the pairs that it makes with the row `below` (B, 1, w). Returns self."""
-        height = image.shape[1]
+        height, width = image.shape[1:]
         wide = np.asarray(image if below is None else np.concatenate([image, below], 1), np.float64)
         known = np.asarray(np.isfinite(wide).all(0))
-        wide = np.where(known, wide, 0.0)
+        wide = np.where(known, wide, 0.0)  # so that a pair with NaN adds nothing
+        others = np.zeros((self.bands, height, width))  # the sum of each pixel's neighbours
         for dy, dx in self.pairs:
             rows = min(height, wide.shape[1] - dy)
-            left = slice(max(0, -dx), wide.shape[2] - max(0, dx)), slice(max(0, dx), wide.shape[2] - max(0, -dx))
-            one, other = wide[:, :rows, left[0]], wide[:, dy : dy + rows, left[1]]
-            both = known[:rows, left[0]] & known[dy : dy + rows, left[1]]
-            self._outer += (one * both).reshape(self.bands, -1) @ other.reshape(self.bands, -1).T
-            self.n += int(both.sum())
+            one = slice(0, rows), slice(max(0, -dx), width - max(0, dx))
+            other = slice(dy, dy + rows), slice(max(0, dx), width - max(0, -dx))
+            others[(slice(None), *one)] += wide[(slice(None), *other)]
+            self.n += int((known[one] & known[other]).sum())
+        self._outer += wide[:, :height].reshape(self.bands, -1) @ others.reshape(self.bands, -1).T
         return self
 
     @property

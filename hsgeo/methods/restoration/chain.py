@@ -11,7 +11,7 @@ import numpy as np
 
 from hsgeo.methods.restoration.base import RestorationInputs, RestorationMethod, RestoredTile, Restorer
 from hsgeo.methods.restoration.defects import hot_lines, stuck_lines
-from hsgeo.methods.restoration.destriping import Destriped, StripeFree, bands_of, destriped, stripe_free
+from hsgeo.methods.restoration.destriping import Destriped, StripeFree, bridged, destriped, stripe_free
 from hsgeo.methods.restoration.gaps import usable
 from hsgeo.methods.restoration.inpainting import Inpainter, fitted_inpainter
 from hsgeo.methods.restoration.lost import LostBands
@@ -97,10 +97,11 @@ def diagnosed(source: Mended, good: np.ndarray, seed: int = 0) -> Diagnosis:
     samples = learned_from(source, seed)
     dead = dead_bands(samples)
     bands = model_bands(good, dead)
-    each = tuple(free for lines in directions if (free := stripe_free(source, bands, lines)))
+    read = bridged(source, bands)
+    each = tuple(free for lines in directions if (free := stripe_free(read, len(bands), lines)))
     hot = tuple((free.lines, np.zeros((source.bands, free.lines.count), bool)) for free in each)
     for free, (lines, found) in zip(each, hot, strict=True):
-        found[bands] = hot_lines(bands_of(source, bands, True), lines, free.noise, free.scene)
+        found[bands] = hot_lines(read, lines, free.noise, free.scene)
         found &= ~dict(stuck)[lines]  # which was bridged from the lines beside it
     return Diagnosis(replace(source, dead=stuck + hot), outline, footprint, bands, dead, stuck, hot, each)
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
 
 from hsgeo.errors import DataError
+from hsgeo.methods.restoration.filtering import Search
 from hsgeo.methods.restoration.gaps import filled
 from hsgeo.methods.restoration.mended import Mended
-from hsgeo.methods.restoration.stripes import differences, line_offsets
+from hsgeo.methods.restoration.stripes import Read, differences, line_offsets
 from hsgeo.methods.restoration.subspace import SubspaceRestorer
 from hsgeo.methods.restoration.survey import learned_from, surveyed
 from hsgeo.observation.lines import Lines
@@ -19,8 +20,8 @@ from hsgeo.observation.structure import NEIGHBOURS
 from hsgeo.scene.window import Window
 from hsgeo.unmixing.subspace import subspace
 
-#: looks against an estimate
-ROUNDS = 2
+#: looks against an estimate, and its groups: a median along a line needs no pixel as good as a result does
+ROUNDS, LOOK = 2, Search(side=8, stride=8, radius=5, count=16)
 
 #: most of the bands' directions that the scene may fill at the first look
 MOST = 30
@@ -55,26 +56,26 @@ class Destriped:
     noise: np.ndarray
 
 
-def bands_of(source: Mended, bands: np.ndarray, fill: bool = False) -> Callable[[Window], np.ndarray]:
-    """A reader of some bands (B_used, h, w); with `fill`, single missing samples are bridged."""
-
-    def read(window: Window) -> np.ndarray:
-        values = source.read(window)[bands]
-        return filled(values) if fill else values
-
-    return read
+def bands_of(source: Mended, bands: np.ndarray) -> Read:
+    """A reader of some bands (B_used, h, w)."""
+    return lambda window: source.read(window)[bands]
 
 
-def stripe_free(source: Mended, bands: np.ndarray, lines: Lines) -> StripeFree | None:
+def bridged(source: Mended, bands: np.ndarray) -> Read:
+    """A reader of some bands (B_used, h, w), single missing samples bridged; it knows its last window by heart."""
+    return lru_cache(maxsize=1)(lambda window: filled(source.read(window)[bands]))
+
+
+def stripe_free(read: Read, bands: int, lines: Lines) -> StripeFree | None:
     """Noise and spectra of a scene by the differences along its lines, in which offsets have no part.
 
-    None where too few pixels have enough of their bands.
+    None where too few pixels have enough of their `bands`.
     """
-    found = differences(bands_of(source, bands, True), lines, len(bands))
-    if found.n < 2 * len(bands):
+    found = differences(read, lines, bands)
+    if found.n < 2 * bands:
         return None
     noise = np.maximum(found.noise_std(), LEAST * np.sqrt(np.diag(found.correlation)))
-    most = max(1, min(MOST, len(bands) // 3))
+    most = max(1, min(MOST, bands // 3))
     basis = subspace(found, noise, min_dimension=1, max_dimension=most).basis
     return StripeFree(lines, noise / np.sqrt(2), basis / np.sqrt(2))
 
@@ -114,7 +115,7 @@ def destriped(source: Mended, bands: np.ndarray, each: Sequence[StripeFree], see
         clean = without()
         pairs = _unstriped([f.lines for i, f in enumerate(each) if offsets[i].any()])
         space, statistics = surveyed(clean, bands, learned_from(clean, seed), noise, pairs=pairs)
-        model = SubspaceRestorer.of(space, statistics, source.shape, bands)
+        model = SubspaceRestorer.of(space, statistics, source.shape, bands, LOOK)
 
         @lru_cache(maxsize=1)
         def estimate(window: Window, model: SubspaceRestorer = model, clean: Mended = clean) -> np.ndarray:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
+from itertools import product
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
-from hsgeo.methods.fusion.missing import bridge_each
 from hsgeo.observation.noise import SpectralStatistics, pixels_needed
 
 #: share of its bands that a pixel must have to be worked with
@@ -20,6 +22,9 @@ WEAK = 0.3
 #: pixels within which a missing sample has known ones on two sides, where it is bridged
 NEAR = 2
 
+#: pixels from which it is bridged, by a Gaussian of width 1
+REACH = 3
+
 #: pixels solved for at a time
 AT_ONCE = 1 << 15
 
@@ -29,27 +34,50 @@ def usable(spectra: np.ndarray) -> np.ndarray:
     return np.isfinite(spectra).mean(0) >= LEAST
 
 
-def filled(spectra: np.ndarray, noise: np.ndarray | None = None, seed: int = 0) -> np.ndarray:
-    """Spectra (B, h, w) whose missing samples are bridged band by band where data lie near on two sides; others stay.
-
-    Parameters
-    ----------
-    spectra : array (B, h, w)
-    noise : array (B,), optional
-        Standard deviation of white noise that what is bridged gets, as the samples around it have.
-    seed : int
-        Of that noise.
-    """
+def filled(spectra: np.ndarray) -> np.ndarray:
+    """Spectra (B, h, w), missing samples bridged band by band where data lie near on two sides; others stay."""
     lacking = ~np.isfinite(spectra) & usable(spectra)
     lacking &= _between(np.isfinite(spectra))
     if not lacking.any():
         return spectra
-    out, bands = spectra.copy(), np.flatnonzero(lacking.any((1, 2)))
-    some, gone = spectra[bands], lacking[bands]
-    out[bands] = np.where(gone, bridge_each(some), some)
-    if noise is not None:
-        drawn = np.random.default_rng(seed).standard_normal(int(lacking.sum()))
-        out[lacking] += (drawn * np.broadcast_to(noise[:, None, None], lacking.shape)[lacking]).astype(out.dtype)
+    out = spectra.copy()
+    out[lacking] = _bridged(spectra, lacking)
+    return out
+
+
+def _bridged(spectra: np.ndarray, lacking: np.ndarray) -> np.ndarray:
+    """Values (n,) of the samples that `lacking` marks: means of the known ones around, weighted by a Gaussian."""
+    steps = np.arange(-REACH, REACH + 1)
+    weights = np.exp(-(steps**2) / 2)
+    wide = np.pad(spectra, ((0, 0), (REACH, REACH), (REACH, REACH)), mode="edge")
+    flat, corner = wide.ravel(), np.ravel_multi_index(np.nonzero(lacking), wide.shape)
+    total, mass = np.zeros(len(corner)), np.zeros(len(corner))
+    for (down, one), (right, other) in product(enumerate(weights), repeat=2):
+        seen = flat[corner + (down * wide.shape[2] + right)]
+        known = np.isfinite(seen)
+        total += one * other * np.where(known, seen, 0.0)
+        mass += one * other * known
+    return total / mass
+
+
+def as_noisy(whole: np.ndarray, spectra: np.ndarray, noise: np.ndarray | None, seed: int = 0) -> np.ndarray:
+    """What was `filled` of spectra (B, h, w), with the noise (B,) of the samples around; as it is where none is given.
+
+    Parameters
+    ----------
+    whole : array (B, h, w)
+        The spectra filled.
+    spectra : array (B, h, w)
+    noise : array (B,), optional
+        Standard deviation of white noise.
+    seed : int
+        Of that noise.
+    """
+    if whole is spectra or noise is None:
+        return whole
+    out, bridged = whole.copy(), np.isfinite(whole) & ~np.isfinite(spectra)
+    drawn = np.random.default_rng(seed).standard_normal(int(bridged.sum()))
+    out[bridged] += (drawn * np.broadcast_to(noise[:, None, None], bridged.shape)[bridged]).astype(out.dtype)
     return out
 
 
@@ -58,8 +86,8 @@ def _between(known: np.ndarray) -> np.ndarray:
     out = np.zeros_like(known)
     for axis in (1, 2):
         wide = np.pad(known, [(0, 0), *((NEAR * (axis == i),) * 2 for i in (1, 2))])
-        shifted = [wide.take(range(i, i + known.shape[axis]), axis) for i in range(2 * NEAR + 1)]
-        out |= np.any(shifted[:NEAR], 0) & np.any(shifted[NEAR + 1 :], 0)
+        shifted = np.moveaxis(sliding_window_view(wide, 2 * NEAR + 1, axis), -1, 0)
+        out |= reduce(np.logical_or, shifted[:NEAR]) & reduce(np.logical_or, shifted[NEAR + 1 :])
     return out
 
 
@@ -95,14 +123,14 @@ class Likely:
         return out.reshape(spectra.shape)
 
 
-def noise_of_what_is_there(samples: Sequence[np.ndarray]) -> np.ndarray | None:
+def noise_of_what_is_there(samples: Sequence[np.ndarray], whole: Sequence[np.ndarray]) -> np.ndarray | None:
     """Standard deviation of each band's noise in samples (B, h, w), some of whose pixels lack bands; None if none does.
 
-    What is bridged has next to no noise, and so the variance that all samples show is that of the known share.
+    `whole` are the samples `filled`. What is bridged has next to no noise, and so the variance that all samples show is
+    that of the known share.
     """
     if all(np.isfinite(s).all() for s in samples):
         return None
-    whole = [filled(s) for s in samples]
     known = [np.isfinite(s)[:, np.isfinite(w).all(0)] for s, w in zip(samples, whole, strict=True)]
     share = sum(k.sum(1) for k in known) / max(1, sum(k.shape[1] for k in known))
     statistics = SpectralStatistics(len(share))

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import product
 
 import torch
 from torch.nn.functional import avg_pool2d
 
 #: bytes of patches that are held at a time
 AT_ONCE = 32 << 20
+
+#: values of patches that are compared at a time, few enough for a processor's cache
+IN_CACHE = 1 << 17
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,12 @@ class Lattice:
         """Pixels from the first patch's first to the last one's last."""
         rows, columns = ((n - 1) * self.stride + self.side for n in self.shape)
         return rows, columns
+
+    def split(self, rows: int) -> Iterator[Lattice]:
+        """Lattices of so many rows of patches or fewer, from the first to the last."""
+        for done in range(0, self.shape[0], rows):
+            shape = min(rows, self.shape[0] - done), self.shape[1]
+            yield replace(self, y=self.y + done * self.stride, shape=shape)
 
 
 def similar(guide: torch.Tensor, lattice: Lattice, radius: int, count: int) -> torch.Tensor:
@@ -47,29 +57,31 @@ def similar(guide: torch.Tensor, lattice: Lattice, radius: int, count: int) -> t
     int64 tensor (N, K)
         First pixels, counted row by row through the guide; the reference patch comes first.
     """
+    rows = lattice.extent[1] * lattice.stride * len(guide)  # values of a row of patches
+    at_once = max(1, (IN_CACHE if guide.device.type == "cpu" else AT_ONCE // 4) // rows)
+    return torch.cat([_nearest(guide, part, radius, count) for part in lattice.split(at_once)])
+
+
+def _nearest(guide: torch.Tensor, lattice: Lattice, radius: int, count: int) -> torch.Tensor:
+    """`similar` of few rows of patches."""
     width, (rows, columns) = guide.shape[2], lattice.extent
     y, x = (
         start + lattice.stride * torch.arange(n, device=guide.device)
         for start, n in zip((lattice.y, lattice.x), lattice.shape, strict=True)
     )
     first = (y[:, None] * width + x).flatten()
-    own = guide[:, lattice.y : lattice.y + rows, lattice.x : lattice.x + columns]
-    nearest = own.new_empty(0, len(first))
-    found = first.new_empty(0, len(first))
-    for dy in range(-radius, radius + 1):
-        band = guide[:, lattice.y + dy : lattice.y + dy + rows]
-        rows_of = []
-        for dx in range(-radius, radius + 1):
-            difference = (own - band[:, :, lattice.x + dx : lattice.x + dx + columns]).square_().sum(0)
-            if dy == dx == 0:
-                difference -= 1.0  # before any that is equal
-            rows_of.append(avg_pool2d(difference[None], lattice.side, lattice.stride)[0].flatten())
-        shifts = dy * width + torch.arange(-radius, radius + 1, device=guide.device)
-        nearest = torch.cat([nearest, torch.stack(rows_of)])
-        found = torch.cat([found, first + shifts[:, None]])
-        nearest, order = torch.topk(nearest, min(count, len(nearest)), 0, largest=False)
-        found = torch.gather(found, 0, order)
-    return found.T
+    own = guide[:, lattice.y : lattice.y + rows, lattice.x : lattice.x + columns].contiguous()
+    span = range(-radius, radius + 1)
+    difference, far = torch.empty_like(own), own.new_empty(len(span) ** 2, len(first))
+    for i, (dy, dx) in enumerate(product(span, span)):
+        top, left = lattice.y + dy, lattice.x + dx
+        torch.sub(own, guide[:, top : top + rows, left : left + columns], out=difference)
+        squares = difference.square_().sum(0, keepdim=True)
+        far[i] = avg_pool2d(squares, lattice.side, lattice.stride).flatten()
+    far[len(far) // 2] = -1.0  # itself, before any that is equal
+    order = torch.topk(far.T.contiguous(), count, 1, largest=False).indices
+    step = torch.arange(-radius, radius + 1, device=guide.device)
+    return first[:, None] + (step[:, None] * width + step).flatten()[order]
 
 
 def filtered(
@@ -89,7 +101,7 @@ def filtered(
     side : int
         Of a patch.
     work : callable
-        Of some groups of each field, tensors (n, K, p, side^2), to the filtered first one, alike, and the weights of
+        Of some groups of each field, tensors (n, K, side^2, p), to the filtered first one, alike, and the weights of
         its coefficients (n, p).
 
     Returns
@@ -103,12 +115,23 @@ def filtered(
     inside = (steps[:, None] * width + steps).flatten()
     total, weight = (torch.zeros_like(flat[0]) for _ in range(2))
     for part in _parts(groups, channels * side**2):
-        places = part[:, :, None] + inside
-        values, weights = work([f[places].transpose(2, 3) for f in flat])
-        share = weights[:, None, None].expand(*places.shape, channels)
-        total.index_add_(0, places.flatten(), (values.transpose(2, 3) * share).reshape(-1, channels))
-        weight.index_add_(0, places.flatten(), share.reshape(-1, channels))
-    return (total / weight).T.reshape(channels, height, width)
+        places = (part[:, :, None] + inside).flatten()
+        values, weights = work([f.index_select(0, places).view(*part.shape, -1, channels) for f in flat])
+        total.index_add_(0, places, (values * weights[:, None, None]).reshape(-1, channels))
+        each = weights[:, None].expand(*part.shape, channels)
+        weight.index_add_(0, part.flatten(), each.reshape(-1, channels))
+    found, first = (f.T.reshape(channels, height, width) for f in (total, weight))
+    return found / _spread(first, side)
+
+
+def _spread(first: torch.Tensor, side: int) -> torch.Tensor:
+    """Sums of weights (p, H, W) at patches' first pixels over all patches that a pixel lies in."""
+    for axis in (1, 2):
+        length, out = first.shape[axis], first.clone()
+        for step in range(1, min(side, length)):
+            out.narrow(axis, step, length - step).add_(first.narrow(axis, 0, length - step))
+        first = out
+    return first
 
 
 def _parts(groups: torch.Tensor, values: int) -> Iterator[torch.Tensor]:

@@ -42,11 +42,15 @@ class Mended(SceneSource):
                 out -= offsets.astype(np.float32)[:, _lines(lines, window)]
         for lines, dead in self.dead:
             if dead.any():
-                out[dead[:, _lines(lines, window)]] = np.nan
+                np.copyto(out, np.nan, where=dead[:, _lines(lines, window)])
         if self.mask is not None:
-            out[np.broadcast_to(self.mask.hidden(window), out.shape)] = np.nan
+            np.copyto(out, np.nan, where=self.mask.hidden(window))
         return out
 
 
 def _lines(lines: Lines, window: Window) -> np.ndarray:
-    return lines.of_window(window.y0, window.y1, window.x0, window.x1)
+    """Number of the line of each pixel, (h, w); (1, w) or (h, 1) where lines are columns or rows."""
+    index = lines.of_window(window.y0, window.y1, window.x0, window.x1)
+    if lines.slope:
+        return index
+    return index[:1] if lines.along == "columns" else index[:, :1]

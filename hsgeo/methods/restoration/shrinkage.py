@@ -19,11 +19,11 @@ def low_rank(patches: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
     Parameters
     ----------
-    patches : tensor (n, K, p, d)
+    patches : tensor (n, K, d, p)
 
     Returns
     -------
-    tensor (n, K, p, d)
+    tensor (n, K, d, p)
     weights : tensor (n, p)
         Of each group: the inverse of the directions that it keeps.
     """
@@ -35,9 +35,9 @@ def low_rank(patches: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     beta, inverse = short / long, long / squares.clamp(min=1e-12)  # 1 / y^2, so that nothing overflows
     kept = ((1 - (beta + 1) * inverse).square() - 4 * beta * inverse.square()).clamp(min=0).sqrt()
     factor = torch.where(inverse < (1 + math.sqrt(beta)) ** -2, kept, 0.0)
-    shrunk = (vectors * factor[:, None]) @ (vectors.mT @ rest)
+    shrunk = ((vectors * factor[:, None]) @ vectors.mT) @ rest
     weights = 1 / (1 + factor.square().sum(1, keepdim=True))
-    return shrunk.view_as(patches) + mean, weights.expand(count, patches.shape[2])
+    return shrunk.view_as(patches) + mean, weights.expand(count, patches.shape[3])
 
 
 def wiener(patches: torch.Tensor, pilot: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -48,24 +48,24 @@ def wiener(patches: torch.Tensor, pilot: torch.Tensor) -> tuple[torch.Tensor, to
 
     Parameters
     ----------
-    patches, pilot : tensors (n, K, p, d)
+    patches, pilot : tensors (n, K, d, p)
         K a power of two, d a square.
 
     Returns
     -------
-    tensor (n, K, p, d)
+    tensor (n, K, d, p)
     weights : tensor (n, p)
         The inverse of the noise that is left.
     """
-    members, size = patches.shape[1], patches.shape[3]
+    count, members, size, channels = patches.shape
     over, across = (torch.as_tensor(m).to(patches) for m in (_cosines(math.isqrt(size)), _haar(members)))
 
     def spectrum(values: torch.Tensor) -> torch.Tensor:
-        return torch.tensordot(across, values @ over.T, ([1], [1]))  # (K, n, p, d)
+        return over @ (across @ values.flatten(2)).view(-1, size, channels)  # (n K, d, p)
 
     gain = 1 / (1 + 1 / spectrum(pilot).square())
-    found = torch.tensordot(across, gain * spectrum(patches), ([0], [0])).transpose(0, 1) @ over
-    return found, 1 / gain.square().sum((0, 3)).clamp(min=1)
+    found = across.T @ (over.T @ (gain * spectrum(patches))).view(count, members, -1)
+    return found.view_as(patches), 1 / gain.square().view_as(patches).sum((1, 2)).clamp(min=1)
 
 
 @lru_cache(maxsize=8)

@@ -69,6 +69,8 @@ class SubspaceRestorer:
         Of the scene's coefficients.
     shares : array
         Of each pass in the result.
+    first : Search
+        Groups of the first pass.
     """
 
     scene: tuple[int, int]
@@ -79,13 +81,19 @@ class SubspaceRestorer:
     mean: np.ndarray
     covariance: np.ndarray
     shares: np.ndarray
+    first: Search = FIRST
     notes: list[str] = field(default_factory=list)
     estimates: dict[str, Any] = field(default_factory=dict)
     multiple: int = 1
 
     @classmethod
     def of(
-        cls, space: Subspace, statistics: SpectralStatistics, scene: tuple[int, int], bands: np.ndarray
+        cls,
+        space: Subspace,
+        statistics: SpectralStatistics,
+        scene: tuple[int, int],
+        bands: np.ndarray,
+        first: Search = FIRST,
     ) -> SubspaceRestorer:
         """The first pass alone, in a subspace."""
         return cls(
@@ -97,6 +105,7 @@ class SubspaceRestorer:
             mean=space.projection @ statistics.mean,
             covariance=space.projection @ statistics.covariance @ space.projection.T,
             shares=np.ones(1),
+            first=first,
             estimates={"subspace": space.criterion, "dimension": space.p},
         )
 
@@ -108,7 +117,7 @@ class SubspaceRestorer:
     @property
     def halo(self) -> int:
         """Context of a tile, pixels."""
-        return FIRST.reach + (self.passes - 1) * LATER.reach
+        return self.first.reach + (self.passes - 1) * LATER.reach
 
     def report(self) -> dict[str, Any]:
         """What was estimated."""
@@ -133,7 +142,7 @@ class SubspaceRestorer:
 
     def mixed(self, z: torch.Tensor, have: Window, wanted: Window, scene: tuple[int, int]) -> torch.Tensor:
         """The passes, each by its share; see `estimates`."""
-        found = estimates(z, have, wanted, scene, self.passes)
+        found = estimates(z, have, wanted, scene, self.passes, self.first)
         return torch.tensordot(torch.as_tensor(self.shares[: self.passes]).to(z), torch.stack(found), 1)
 
     def coefficients(self, spectra: np.ndarray) -> np.ndarray:
@@ -143,7 +152,12 @@ class SubspaceRestorer:
 
 
 def estimates(
-    z: torch.Tensor, have: Window, wanted: Window, scene: tuple[int, int], passes: int = PASSES
+    z: torch.Tensor,
+    have: Window,
+    wanted: Window,
+    scene: tuple[int, int],
+    passes: int = PASSES,
+    first: Search = FIRST,
 ) -> list[torch.Tensor]:
     """What each pass finds over a window.
 
@@ -155,6 +169,8 @@ def estimates(
         Inside the scene; see `hsgeo.methods.restoration.filtering.passed`.
     scene : (height, width)
     passes : int
+    first : Search
+        Groups of the first pass.
 
     Returns
     -------
@@ -162,7 +178,7 @@ def estimates(
         Over `wanted`.
     """
     around = [wanted.grow(n * LATER.reach).clip(*scene) for n in reversed(range(passes))]
-    found = [passed([z], have, around[0], scene, FIRST, lambda g: low_rank(g[0]))]
+    found = [passed([z], have, around[0], scene, first, lambda g: low_rank(g[0]))]
     for before, after in pairwise(around):
         inside = (slice(None), *before.within(have).slices)
         found.append(passed([z[inside], found[-1]], before, after, scene, LATER, lambda g: wiener(*g)))

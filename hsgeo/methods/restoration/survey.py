@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from hsgeo.errors import DataError
-from hsgeo.methods.restoration.gaps import Likely, filled, noise_of_what_is_there, usable
+from hsgeo.methods.restoration.gaps import Likely, as_noisy, filled, noise_of_what_is_there, usable
 from hsgeo.methods.streaming import spectral_statistics
 from hsgeo.observation.fine_noise import noise_levels
 from hsgeo.observation.noise import SpectralStatistics, pixels_needed
@@ -74,8 +74,9 @@ def surveyed(
     """
     neighbours = NeighbourStatistics(len(bands), pairs)
     known = [s[bands] for s in samples]
-    level = noise_of_what_is_there(known)
-    bridged = [filled(s, level, i) for i, s in enumerate(known)]
+    whole = [filled(s) for s in known]
+    level = noise_of_what_is_there(known, whole) if noise is None else noise
+    bridged = [as_noisy(w, s, level, i) for i, (w, s) in enumerate(zip(whole, known, strict=True))]
     complete, likely = SpectralStatistics(len(bands)), None
     if any((usable(image) & ~np.isfinite(image).all(0)).any() for image in bridged):
         for image in bridged:
@@ -84,7 +85,11 @@ def surveyed(
             likely = Likely(complete.mean, complete.covariance)
 
     def read(window: Window) -> np.ndarray:
-        spectra = filled(source.read(window)[bands], level, window.y0)
+        if bridged[0].shape[1:] == source.shape:
+            spectra = bridged[0][(slice(None), *window.slices)]
+        else:
+            values = source.read(window)[bands]
+            spectra = as_noisy(filled(values), values, level, window.y0)
         return spectra if likely is None else likely.drawn(spectra, window.y0)
 
     statistics = spectral_statistics(read, source.shape, source.bands, np.arange(len(bands)), neighbours)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from hsgeo.methods.restoration import gaps
-from hsgeo.methods.restoration.gaps import Likely, coefficients, filled, usable
+from hsgeo.methods.restoration.gaps import Likely, as_noisy, coefficients, filled, usable
 
 
 def made() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -93,3 +94,34 @@ def test_single_samples_are_bridged_and_larger_gaps_left() -> None:
     y[2, 5, 5] = found[2, 5, 5]
     np.testing.assert_array_equal(found, y)
     assert filled(full) is full
+
+
+def test_what_is_bridged_is_the_mean_around_by_a_gaussian() -> None:
+    """Of each gap by a loop; beyond the image lies its edge pixel."""
+    rng = np.random.default_rng(2)
+    y = rng.standard_normal((5, 9, 8))
+    for band, row, column in ((0, 4, 4), (1, 0, 3), (3, 0, 7), (0, 4, 5)):
+        y[band, row, max(column - 1, 0)] = np.nan
+    found = filled(y)
+    for band, row, column in np.argwhere(~np.isfinite(y)):
+        total = mass = 0.0
+        for dy in range(-3, 4):
+            for dx in range(-3, 4):
+                value = y[band, min(max(row + dy, 0), 8), min(max(column + dx, 0), 7)]
+                if np.isfinite(value):
+                    total += np.exp(-(dy**2 + dx**2) / 2) * value
+                    mass += np.exp(-(dy**2 + dx**2) / 2)
+        assert found[band, row, column] == pytest.approx(total / mass)
+    np.testing.assert_array_equal(found[np.isfinite(y)], y[np.isfinite(y)])
+
+
+def test_what_is_bridged_gets_the_noise_of_its_band() -> None:
+    y = np.ones((4, 60, 60))
+    y[2, :, 1::3] = np.nan
+    whole, noise = filled(y), np.array([1.0, 1.0, 0.3, 1.0])
+    noisy = as_noisy(whole, y, noise, 1)
+    gone = ~np.isfinite(y)
+    np.testing.assert_array_equal(noisy[~gone], 1)
+    bound = 4 * 0.3 / np.sqrt(2 * gone.sum())  # four standard errors of a standard deviation
+    assert abs(noisy[gone].std() - 0.3) < bound and abs(noisy[gone].mean() - 1) < 2 * bound
+    assert as_noisy(whole, y, None) is whole and np.isfinite(whole).all()

@@ -44,8 +44,8 @@ def test_patches_are_put_back_by_their_weights(monkeypatch, at_once: int) -> Non
 
     def work(parts: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
         first, second = parts
-        assert first.shape[1:] == (3, 2, 9)
-        return first * second, second.abs().sum((1, 3)) + 0.1
+        assert first.shape[1:] == (3, 9, 2)
+        return first * second, second.abs().sum((1, 2)) + 0.1
 
     found = filtered([field, other], chosen, 3, work)
     total, weight = np.zeros((2, 9, 10)), np.zeros((2, 9, 10))
@@ -58,10 +58,10 @@ def test_patches_are_put_back_by_their_weights(monkeypatch, at_once: int) -> Non
     np.testing.assert_allclose(found.numpy(), np.where(weight > 0, total / np.where(weight > 0, weight, 1), np.nan))
 
 
-@pytest.mark.parametrize("shape", [(8, 2, 9), (30, 1, 16)])
+@pytest.mark.parametrize("shape", [(8, 9, 2), (30, 16, 1)])
 def test_singular_values_are_shrunk_as_published(shape: tuple[int, int, int]) -> None:
     """By numpy's own SVD and the formula in its published form; noise alone leaves the mean patch."""
-    members, channels, size = shape
+    members, size, channels = shape
     rng = np.random.default_rng(2)
     signal = 6 * rng.standard_normal((members, 2)) @ rng.standard_normal((2, channels * size))
     group = signal + rng.standard_normal(signal.shape)
@@ -75,7 +75,7 @@ def test_singular_values_are_shrunk_as_published(shape: tuple[int, int, int]) ->
     np.testing.assert_allclose(found.numpy().reshape(group.shape), want, atol=1e-8)
     assert ((want - signal) ** 2).mean() < 0.6 * ((group - signal) ** 2).mean()
     assert weights.shape == (1, channels) and np.ptp(weights.numpy()) == 0
-    noise = torch.as_tensor(rng.standard_normal((1, 8, 2, 50)))
+    noise = torch.as_tensor(rng.standard_normal((1, 8, 50, 2)))
     flat, _ = low_rank(noise)
     assert (flat - noise.mean(1, keepdim=True)).abs().max() < 0.6 * noise.std()
 
@@ -83,7 +83,7 @@ def test_singular_values_are_shrunk_as_published(shape: tuple[int, int, int]) ->
 def test_the_wiener_gain_is_that_of_the_pilot() -> None:
     """By orthonormal transforms that are written out here; a strong pilot changes nothing, none takes all."""
     rng = np.random.default_rng(3)
-    group, pilot = (rng.standard_normal((1, 4, 2, 9)) * 2 for _ in range(2))
+    group, pilot = (rng.standard_normal((1, 4, 9, 2)) * 2 for _ in range(2))
     found, weights = wiener(torch.as_tensor(group), torch.as_tensor(pilot))
     k, x = np.mgrid[:3, :3]
     cosines = np.sqrt(2 / 3) * np.cos(np.pi * (2 * x + 1) * k / 6)
@@ -93,14 +93,15 @@ def test_the_wiener_gain_is_that_of_the_pilot() -> None:
     )
     for c in range(2):
         a, b = (
-            np.einsum("kl,ip,jq,lpq->kij", haar, cosines, cosines, g[0, :, c].reshape(4, 3, 3)) for g in (group, pilot)
+            np.einsum("kl,ip,jq,lpq->kij", haar, cosines, cosines, g[0, ..., c].reshape(4, 3, 3))
+            for g in (group, pilot)
         )
         gain = b**2 / (b**2 + 1)
         want = np.einsum("kl,ip,jq,kij->lpq", haar, cosines, cosines, gain * a)
-        np.testing.assert_allclose(found[0, :, c].numpy(), want.reshape(4, 9), atol=1e-12)
+        np.testing.assert_allclose(found[0, ..., c].numpy(), want.reshape(4, 9), atol=1e-12)
         assert float(weights[0, c]) == pytest.approx(1 / max((gain**2).sum(), 1))
     torch.testing.assert_close(wiener(torch.as_tensor(group), torch.as_tensor(1e9 * pilot))[0], torch.as_tensor(group))
-    assert wiener(torch.as_tensor(group), torch.zeros(1, 4, 2, 9, dtype=torch.float64))[0].abs().max() == 0
+    assert wiener(torch.as_tensor(group), torch.zeros(1, 4, 9, 2, dtype=torch.float64))[0].abs().max() == 0
 
 
 SCENE = (40, 37)
