@@ -5,7 +5,8 @@
     classes      (tile, y, x)             whole numbers, 0 for none; CF's flag_values and flag_meanings name them
 
 Coordinates along ``band`` are those of a scene, ``endmember`` holds names, ``geotransform`` (tile, coefficient) says
-where each tile lies in the CRS of ``spatial_ref``. ``xarray.open_zarr`` reads all of it; `open_tiles` gives scenes.
+where each tile lies in the CRS of ``spatial_ref``, ``seed`` and ``split`` (tile) what it was drawn from and is for.
+``xarray.open_zarr`` reads all of it; `open_tiles` gives scenes.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ from .zarr_store import (
 #: what the coefficients of a geotransform are
 ORDER = "as GDAL has them: x of the corner, pixel width, row rotation, y of the corner, column rotation, pixel height"
 #: coordinates of every array
-PLACES = "spatial_ref geotransform"
+PLACES = "spatial_ref geotransform seed split"
 
 
 class TileStore:
@@ -64,6 +65,9 @@ class TileStore:
         Of the reflectance of one tile.
     transforms : sequence of Affine
         One for each tile.
+    seeds : sequence of int
+    splits : sequence of str
+        Of the tiles.
     endmembers : sequence of str
         Their names.
     classes : mapping of int to str
@@ -83,6 +87,8 @@ class TileStore:
         target: Path,
         meta: Metadata,
         transforms: Sequence[Affine],
+        seeds: Sequence[int],
+        splits: Sequence[str],
         endmembers: Sequence[str],
         classes: Mapping[int, str],
         creation: Mapping[str, Any],
@@ -113,8 +119,13 @@ class TileStore:
                 "classes": self._array("classes", (number,), "", np.dtype(small), 0, kinds),
             }
             write_band_coordinates(self._group, meta)
-            for name, values in (("tile", np.arange(1, number + 1)), ("endmember", np.array(endmembers))):
-                write_coordinate(self._group, name, values, (name,), {})
+            for name, along, values in (
+                ("tile", "tile", np.arange(1, number + 1)),
+                ("endmember", "endmember", np.array(endmembers)),
+                ("seed", "tile", np.array(seeds, np.int64)),
+                ("split", "tile", np.array(splits)),
+            ):
+                write_coordinate(self._group, name, values, (along,), {})
             corners = np.array([transform.to_gdal() for transform in transforms])
             write_coordinate(self._group, "geotransform", corners, ("tile", "coefficient"), {"order": ORDER})
             grid = xr_coords(GeoBox((height, width), meta.transform, meta.crs or None), crs_coord_name="spatial_ref")

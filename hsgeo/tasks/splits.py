@@ -15,6 +15,8 @@ from hsgeo.errors import ParameterError
 
 #: splits, as many of them as there are shares
 NAMES = ("train", "val", "test")
+#: tags of a tile's rasters
+MARKS = ("SYNTHETIC_SEED", "SYNTHETIC_SPLIT")
 #: of training and validation
 DEFAULT = "0.8/0.2"
 #: the golden ratio's fraction, in units of 2^-64
@@ -72,4 +74,4 @@ def tile_tags(record: Mapping[str, Any], number: int) -> dict[str, str]:
     """
     asked = record["parameters"]
     seed = asked["seed"] + number
-    return {"SYNTHETIC_SEED": str(seed), "SYNTHETIC_SPLIT": Shares.of(asked["split"]).split_of(seed)}
+    return dict(zip(MARKS, (str(seed), Shares.of(asked["split"]).split_of(seed)), strict=True))

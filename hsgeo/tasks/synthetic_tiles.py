@@ -27,6 +27,7 @@ from hsgeo.tasks.generation_options import GenerationOptions, wanted_of
 from hsgeo.tasks.inputs import Scene
 from hsgeo.tasks.splits import DEFAULT, Shares
 from hsgeo.tasks.stac import COLLECTION
+from hsgeo.tasks.stored_tiles import StoredTiles
 
 #: what `torch.nn.functional.cross_entropy` leaves out
 UNKNOWN = -100
@@ -61,7 +62,7 @@ class SyntheticTiles(Dataset[Any]):
     Parameters
     ----------
     folder : path
-        That ``hsgeo generate`` has written.
+        That ``hsgeo generate`` has written, or a store of ``--format zarr``.
     split : {"train", "val", "test"}, optional
         Tiles of this split alone, as they were marked when they were generated.
     transform : callable, optional
@@ -89,7 +90,8 @@ class SyntheticTiles(Dataset[Any]):
     def __init__(
         self, folder: str | os.PathLike[str], split: str | None = None, *, transform: Callable[[Any], Any] | None = None
     ) -> None:
-        self._take(Folder.of(folder), split, transform)
+        store = StoredTiles.place(Path(folder))
+        self._take(Folder.of(folder) if store is None else StoredTiles.of(store), split, transform)
 
     @classmethod
     def from_model(

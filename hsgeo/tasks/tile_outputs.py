@@ -28,7 +28,7 @@ from hsgeo.scene.window import Window
 from hsgeo.scene.write import FORMATS, plan_windows
 from hsgeo.tasks.options import WriteOptions
 from hsgeo.tasks.outputs import BLOCK_OPTIONS, block_options
-from hsgeo.tasks.splits import tile_tags
+from hsgeo.tasks.splits import MARKS, tile_tags
 from hsgeo.tasks.stac import write_catalogue
 
 if TYPE_CHECKING:
@@ -189,11 +189,24 @@ class TileFolder:
         """Write all tiles into one store; gives each as it is read back."""
         place = inside if self.target.suffix.lower() == ".zarr" else inside / STORE
         blank = np.broadcast_to(np.zeros((), self.code.dtype), (self.model.count, *(self.canvas.size,) * 2))
-        meta = describe(self.scene(0, blank), provenance=self.record, raw=True)
+        first = self.scene(0, blank)
+        for name in MARKS:  # which each tile has of its own
+            del first.attrs["tags"][name]
+        meta = describe(first, provenance=self.record, raw=True)
+        marks = [self.tags(number) for number in range(self.canvas.count)]
+        seeds, splits = [int(mark[MARKS[0]]) for mark in marks], [mark[MARKS[1]] for mark in marks]
         boxes = [self.box(number).affine for number in range(self.canvas.count)]
         store = TileStore(
-            place, self.target, meta, boxes, self.names(), self.model.named_kinds(), self.write.creation
-        )  # fmt: skip
+            place,
+            self.target,
+            meta,
+            boxes,
+            seeds,
+            splits,
+            self.names(),
+            self.model.named_kinds(),
+            self.write.creation,
+        )
         try:
             for number, values in self._tiles(arrays):
                 for name, data in values.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import shutil
 import subprocess
@@ -53,6 +54,32 @@ def test_samples_are_what_the_rasters_hold(made) -> None:
             np.testing.assert_array_equal(np.array([3, 7])[sample["classes"]], classes.read(1))
         assert torch.isfinite(sample["reflectance"]).all() and sample["reflectance"].shape == (23, SIZE, SIZE)
     assert i == COUNT - 1
+
+
+@pytest.mark.parametrize("name", ["stored", "alone.zarr"])
+def test_a_store_gives_the_same(made, name) -> None:
+    generate(
+        made / "s.tif",
+        made / name,
+        model=made / "m.safetensors",
+        options=GenerationOptions(COUNT, SIZE, STEPS, format="zarr"),
+        run=RunOptions(seed=SEED),
+    )
+    store, folder = SyntheticTiles(made / name), SyntheticTiles(made / "tiles")
+    assert len(store) == COUNT and store.seeds == folder.seeds and store.classes == folder.classes
+    assert store.class_values == folder.class_values
+    np.testing.assert_array_equal(store.bands, folder.bands)
+    np.testing.assert_allclose(store.wavelengths, folder.wavelengths)
+    for one, other in zip(pickle.loads(pickle.dumps(store)), folder, strict=True):
+        same(one, other)
+    for split in ("train", "val"):
+        assert SyntheticTiles(made / name, split).seeds == SyntheticTiles(made / "tiles", split).seeds
+    inside = made / name if name.endswith(".zarr") else made / name / "tiles.zarr"
+    assert "SYNTHETIC_SEED" not in str(json.loads((inside / "zarr.json").read_text())["attributes"])
+    shutil.rmtree(inside / "seed")
+    (inside / "zarr.json").write_text((inside / "zarr.json").read_text().replace('"seed"', '"lost"'))
+    with pytest.raises(SceneReadError, match="incomplete"):
+        SyntheticTiles(made / name)
 
 
 def test_what_is_drawn_is_what_generate_writes(made) -> None:
