@@ -26,12 +26,13 @@ LEAST = 0.01
 class Footprint:
     """First and end of the data in each row and column of a scene.
 
-    What lies beyond them in its row or in its column was not seen; gaps within are gaps.
+    What lies beyond them in its row or in its column was not seen; gaps within are gaps. Rows and columns without any
+    data between others have an outline like theirs.
 
     Attributes
     ----------
     rows : int array (height, 2)
-        Columns; equal where a row has no data.
+        Columns; equal where a row was not seen.
     columns : int array (width, 2)
         Rows.
     """
@@ -55,7 +56,7 @@ class Footprint:
             seen = known.any(0)
             first = np.where(seen, np.minimum(first, y + known.argmax(0)), first)
             end = np.where(seen, stop - known[::-1].argmax(0), end)
-        return cls(rows, np.stack([np.minimum(first, end), end], 1))
+        return cls(_bridged(rows), _bridged(np.stack([np.minimum(first, end), end], 1)))
 
     def holds(self, window: Window) -> np.ndarray:
         """Pixels of a window that lie within, bool (h, w)."""
@@ -82,6 +83,18 @@ class Footprint:
             return 0.0
         slope = (left + right) / 2
         return slope if LEAST < abs(slope) <= 1 else 0.0
+
+
+def _bridged(places: np.ndarray) -> np.ndarray:
+    """First and end (n, 2) of lines, those that are empty between others by a straight line from one to the next."""
+    seen = np.flatnonzero(places[:, 1] > places[:, 0])
+    if not len(seen):
+        return places
+    between = np.arange(seen[0], seen[-1] + 1)
+    out = places.copy()
+    for side in (0, 1):
+        out[between, side] = np.round(np.interp(between, seen, places[seen, side]))
+    return out
 
 
 def _line(at: np.ndarray, place: np.ndarray) -> float | None:

@@ -189,7 +189,7 @@ def encoding_for(hsi: xr.DataArray, write: WriteOptions, notes: list[str]) -> En
         raise ParameterError(f"--nodata {write.nodata:g} is no value of {dtype}; give one that is, or another --dtype.")
     if nodata is None or not _fits(nodata, dtype):
         nodata = float("nan") if dtype.kind == "f" else float(np.iinfo(dtype).min if dtype.kind == "i" else 0)
-        notes.append(f"the output's nodata value is {nodata:g}, since the HSI gives none that fits {dtype}.")
+        notes.append(f"the output's nodata value is {nodata:g}, since the input gives none that fits {dtype}.")
     return Encoding(dtype.name, scale, offset, nodata)
 
 

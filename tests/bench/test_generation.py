@@ -67,6 +67,7 @@ def test_coarse_classes_are_those_of_most_pixels() -> None:
     np.testing.assert_array_equal(generation_use.coarse_classes(fine, 2), [[1, 0], [0, 2]])
 
 
+@pytest.mark.slow
 def test_what_tiles_teach(tmp_path, capfd, monkeypatch) -> None:
     """Three materials in patches: what tiles teach holds on ground that nobody has seen, and no label of it is used."""
     rng = np.random.default_rng(0)

@@ -35,6 +35,19 @@ def test_gaps_within_are_inside_and_what_was_not_seen_is_not() -> None:
     assert not found.holds(Window(-5, 0, 0, 10)).any()
 
 
+def test_lines_without_data_between_others_are_gaps() -> None:
+    """Dead lines of the detector, along and across, in an upright image and in a turned one."""
+    for known in (np.ones((200, 220), bool), turned(0.25)):
+        torn = known.copy()
+        torn[90:93], torn[:, 100] = False, False
+        inside = footprint(torn).holds(Window(0, 200, 0, 220))
+        assert (inside == known).mean() > 0.998 and inside[90:93].sum() > 0.95 * known[90:93].sum()
+        assert inside[:, 100].sum() > 0.95 * known[:, 100].sum()
+    torn = np.ones((30, 40), bool)
+    torn[:4], torn[-2:], torn[:, 35:] = False, False, False
+    np.testing.assert_array_equal(footprint(torn).holds(Window(0, 30, 0, 40)), torn)
+
+
 @pytest.mark.parametrize("slope", [0.2, -0.35])
 def test_the_track_of_a_turned_image(slope: float) -> None:
     known = turned(slope)

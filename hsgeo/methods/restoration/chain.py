@@ -62,6 +62,14 @@ class Diagnosis:
         return inside | (self.source.mask.hidden(window) & self.outline.holds(window))
 
     @property
+    def beyond(self) -> int:
+        """Pixels that lie outside the outline of what the scene has."""
+        height, width = self.source.shape
+        rows = max(1, CHUNK // width)
+        parts = (Window(y, min(height, y + rows), 0, width) for y in range(0, height, rows))
+        return height * width - sum(int(self.outline.holds(part).sum()) for part in parts)
+
+    @property
     def frame(self) -> int:
         """Pixels of stuck lines at the edge of what the scene has."""
         wide, narrow = (np.diff(f.rows, axis=1).sum() for f in (self.outline, self.footprint))
@@ -220,6 +228,10 @@ def fitted_chain(
         notes.append(
             f"{found.frame} pixels at the edge are stuck at one value and were taken for a frame; "
             "a mask of them (--mask) has them filled."
+        )
+    if task in FILLS and found.beyond:
+        notes.append(
+            f"{found.beyond} pixels at the edge have no data, lie outside the outline of those that have, and stay so."
         )
     if task == "all" and not found.stripe_free:
         notes.append("too few pixels have most of their bands to tell stripes; none were taken off.")

@@ -91,6 +91,10 @@ def _between(known: np.ndarray) -> np.ndarray:
     return out
 
 
+#: factors of a normal distribution of spectra, least variance of a band's own, and pixels that are solved at a time
+FACTORS, OWN, AT_ONCE = 30, 1e-9, 1000
+
+
 @dataclass(frozen=True)
 class Likely:
     """Draws what pixels lack from what they have, as a normal distribution of spectra has it.
@@ -105,21 +109,31 @@ class Likely:
     covariance: np.ndarray
 
     def drawn(self, spectra: np.ndarray, seed: int = 0) -> np.ndarray:
-        """Spectra (B, h, w) without gaps, where pixels have enough of their bands."""
+        """Spectra (B, h, w) without gaps, where pixels have enough of their bands.
+
+        The covariance is taken as that of `FACTORS` factors, and of each band's own: so pixels are solved together,
+        whichever bands each of them lacks.
+        """
         known = np.isfinite(spectra).reshape(len(spectra), -1)
         some = np.flatnonzero(~known.all(0) & usable(spectra).ravel())
         if not len(some):
             return spectra
         out, rng = spectra.reshape(len(spectra), -1).copy(), np.random.default_rng(seed)
-        patterns, which = np.unique(known[:, some], axis=1, return_inverse=True)
-        for i, have in enumerate(patterns.T):
-            part, lack = some[which.ravel() == i], ~have
-            gain = np.linalg.lstsq(self.covariance[np.ix_(have, have)], self.covariance[np.ix_(have, lack)])[0].T
-            left = self.covariance[np.ix_(lack, lack)] - gain @ self.covariance[np.ix_(have, lack)]
-            values, vectors = np.linalg.eigh((left + left.T) / 2)
-            noise = (vectors * np.sqrt(np.maximum(values, 0))) @ rng.standard_normal((len(values), len(part)))
-            told = gain @ (out[np.ix_(have, part)] - self.mean[have, None])
-            out[np.ix_(lack, part)] = self.mean[lack, None] + told + noise
+        values, vectors = np.linalg.eigh(self.covariance)
+        loadings = (vectors * np.sqrt(np.maximum(values, 0)))[:, -FACTORS:]
+        variance = np.diag(self.covariance)
+        own = np.maximum(variance - np.square(loadings).sum(1), OWN * variance.max())
+        weighted, count = loadings / own[:, None], loadings.shape[1]
+        products = (weighted[:, :, None] * loadings[:, None]).reshape(len(own), -1)
+        for part in np.array_split(some, -(-len(some) // AT_ONCE)):
+            have = known[:, part].T
+            off = np.where(have, out[:, part].T - self.mean, 0.0)
+            precision = (have.astype(float) @ products).reshape(-1, count, count) + np.eye(count)
+            root = np.linalg.cholesky(precision)
+            told = np.linalg.solve(precision, (off @ weighted)[..., None])
+            told += np.linalg.solve(root.transpose(0, 2, 1), rng.standard_normal(told.shape))
+            found = self.mean + told[..., 0] @ loadings.T + np.sqrt(own) * rng.standard_normal(have.shape)
+            out[:, part] = np.where(have, out[:, part].T, found).T
         return out.reshape(spectra.shape)
 
 

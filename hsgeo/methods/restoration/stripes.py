@@ -83,7 +83,7 @@ def line_offsets(
 
 
 def _pieces(read: Read, lines: Lines, bands: int, estimate: Read | None) -> tuple[np.ndarray, np.ndarray]:
-    """Of pieces of all lines, `PIECES` or more: levels (P, B, n) and how many samples have a part in them."""
+    """Of pieces of all lines, `PIECES` or a pixel each: levels (P, B, n) and how many samples have a part in them."""
     levels, counts = [], []
     strips = list(lines.strips(bands))
     for first, end in strips:
@@ -91,7 +91,7 @@ def _pieces(read: Read, lines: Lines, bands: int, estimate: Read | None) -> tupl
         values = read(window)
         rest = filled(values) if estimate is None else values - estimate(window)
         known, rest = (lines.upright(image, first) for image in (np.where(np.isfinite(rest), values, np.nan), rest))
-        edges = np.linspace(0, end - first, -(-PIECES // len(strips)) + 1).astype(int)
+        edges = np.linspace(0, end - first, min(-(-PIECES // len(strips)), end - first) + 1).astype(int)
         for part in map(slice, edges[:-1], edges[1:]):
             counts.append(np.isfinite(known[:, part]).sum(1))
             levels.append(_mean(rest[:, part]) if estimate is None else np.nan_to_num(median(rest[:, part], 1)))
