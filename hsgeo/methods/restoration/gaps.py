@@ -140,19 +140,22 @@ class Likely:
 def noise_of_what_is_there(samples: Sequence[np.ndarray], whole: Sequence[np.ndarray]) -> np.ndarray | None:
     """Standard deviation of each band's noise in samples (B, h, w), some of whose pixels lack bands; None if none does.
 
-    `whole` are the samples `filled`. What is bridged has next to no noise, and so the variance that all samples show is
-    that of the known share.
+    `whole` are the samples `filled`. What is bridged has the noise of a mean of its neighbours: how much is left of it
+    in each band is seen by noise that is bridged in the same places.
     """
     if all(np.isfinite(s).all() for s in samples):
         return None
-    known = [np.isfinite(s)[:, np.isfinite(w).all(0)] for s, w in zip(samples, whole, strict=True)]
-    share = sum(k.sum(1) for k in known) / max(1, sum(k.shape[1] for k in known))
-    statistics = SpectralStatistics(len(share))
-    for image in whole:
-        statistics.update(image.reshape(len(share), -1).T)
-    if (share == 1).all() or statistics.n < pixels_needed(len(share)):
+    statistics, rng = SpectralStatistics(len(samples[0])), np.random.default_rng(0)
+    power, count = np.zeros(len(samples[0])), 0
+    for some, image in zip(samples, whole, strict=True):
+        drawn = rng.standard_normal(some.shape, np.float32)
+        kept = filled(np.where(np.isfinite(some), drawn, np.nan))[:, np.isfinite(image).all(0)]
+        power, count = power + np.square(kept).sum(1), count + kept.shape[1]
+        statistics.update(image.reshape(len(image), -1).T)
+    known = [np.isfinite(s)[:, np.isfinite(w).all(0)].all() for s, w in zip(samples, whole, strict=True)]
+    if all(known) or statistics.n < pixels_needed(len(power)):
         return None
-    return statistics.noise_std() / np.sqrt(np.maximum(share, LEAST))
+    return statistics.noise_std() / np.sqrt(np.maximum(power / max(count, 1), LEAST))
 
 
 def coefficients(
