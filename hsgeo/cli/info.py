@@ -12,6 +12,8 @@ from hsgeo.cli.printing import defect_rows, print_json, print_notes, print_rows,
 
 def info(
     scene: Annotated[str | None, typer.Argument(help="Raster file, folder of band files, or zarr store.")] = None,
+    bands: o.Bands = None,
+    bbox: o.Bbox = None,
     sensor: o.SensorName = None,
     quality: Annotated[
         bool, typer.Option("--quality", help="Read the scene: noise, dead bands and lines, stripes.")
@@ -27,11 +29,12 @@ def info(
         return
     from hsgeo.tasks import describe
 
-    report = describe(scene, sensor)
+    part = {"bands": bands, "bbox": o.parse_bbox(bbox)}
+    report = describe(scene, sensor, **part)
     if quality:
         from hsgeo.tasks import describe_quality
 
-        report["quality"] = describe_quality(scene, sensor)
+        report["quality"] = describe_quality(scene, sensor, **part)
     if json:
         print_json(report)
     else:

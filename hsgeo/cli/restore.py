@@ -94,7 +94,8 @@ def _print(r: dict[str, Any]) -> None:
     for band, why in r["bands"]["dropped"].items():
         dropped.setdefault(why, []).append(int(band))
     told = r["bands"]["interpolated"]
-    levels = sorted(r["noise_std"].values())
+    levels = sorted(r["noise_std" if "noise_std" in r else "misfit_std"].values())
+    spread = f"{levels[len(levels) // 2]:.3g} (median of the bands; {levels[0]:.3g} to {levels[-1]:.3g})"
     stages = ", ".join(f"{s['stage']} {s['seconds']:.1f} s" for s in r["stages"])
     peak = max((s.get("peak_rss_bytes") or 0 for s in r["stages"]), default=0)
     print_rows(
@@ -105,7 +106,9 @@ def _print(r: dict[str, Any]) -> None:
             ("bands", f"{len(r['bands']['kept'])} restored"),
             *((f"  {why}", f"bands {ranges(numbers)} {how}") for why, numbers in dropped.items()),
             ("  lost", f"bands {ranges(told)} told by their neighbours in the spectrum" if told else None),
-            ("noise", f"{levels[len(levels) // 2]:.3g} (median of the bands; {levels[0]:.3g} to {levels[-1]:.3g})"),
+            ("noise", spread)
+            if "noise_std" in r
+            else ("misfit", f"{spread}: samples off the spectra that tell of others"),
             ("subspace", r.get("subspace")),
             ("mixture", r.get("passes")),
             ("networks", _networks(r)),

@@ -48,9 +48,7 @@ def model_bands(good: np.ndarray, dead: dict[int, str]) -> np.ndarray:
     if len(good) < 3:
         raise BandError(f"a scene of {len(good)} band{'s' if len(good) > 1 else ''} has no spectra: three are needed.")
     if len(bands) < 3:
-        raise BandError(
-            f"{len(bands)} of {len(good)} bands of the HSI can be used, three are needed: check the good-band flags."
-        )
+        raise BandError(f"{len(bands)} of {len(good)} bands can be used, three are needed: check the good-band flags.")
     return bands
 
 
@@ -94,5 +92,5 @@ def spectral_statistics(
         if neighbours is not None:
             neighbours.update(pixels, image[:, stop - start :] if below else None)
     if statistics.n < 2:
-        raise DataError("no HSI pixel has data in all bands that are used: drop the bands with gaps, or check nodata.")
+        raise DataError("no pixel has data in all bands that are used: drop the bands with gaps, or check nodata.")
     return statistics

@@ -23,8 +23,8 @@ def _shared(values: np.ndarray) -> Any:
     return unique[0].item() if unique.size == 1 else values.tolist()
 
 
-def describe(path: str | os.PathLike[str], sensor: str | None = None) -> dict[str, Any]:
-    """Open a scene's header and describe it.
+def describe(path: str | os.PathLike[str], sensor: str | None = None, **part: Any) -> dict[str, Any]:
+    """Open a scene's header and describe it, or a `part` of the scene: ``bands``, ``bbox`` as in `hsgeo.open_scene`.
 
     Returns
     -------
@@ -35,7 +35,7 @@ def describe(path: str | os.PathLike[str], sensor: str | None = None) -> dict[st
         tags, notes.
     """
     notes: list[str] = []
-    scene = open_scene(path, sensor=sensor, chunks=None, notes=notes)
+    scene = open_scene(path, sensor=sensor, chunks=None, notes=notes, **part)
     box = scene.odc.geobox
     has_crs = box is not None and box.crs is not None
     transform = list(box.transform)[:6] if box is not None else None
@@ -74,8 +74,8 @@ def describe(path: str | os.PathLike[str], sensor: str | None = None) -> dict[st
     }
 
 
-def describe_quality(path: str | os.PathLike[str], sensor: str | None = None) -> dict[str, Any]:
-    """Read a scene and say what is wrong with its measurements.
+def describe_quality(path: str | os.PathLike[str], sensor: str | None = None, **part: Any) -> dict[str, Any]:
+    """Read a scene, or a part of it as `describe` does, and say what is wrong with its measurements.
 
     Returns
     -------
@@ -96,7 +96,7 @@ def describe_quality(path: str | os.PathLike[str], sensor: str | None = None) ->
     from hsgeo.tasks.inputs import naming
     from hsgeo.tasks.report import by_number
 
-    scene = open_scene(path, sensor=sensor, chunks=None)
+    scene = open_scene(path, sensor=sensor, chunks=None, **part)
     numbers = [str(n) for n in scene["band"].values.tolist()]
     with naming([str(path)]):
         found = diagnosed(Mended(scene), np.asarray(scene["good"].values, bool))

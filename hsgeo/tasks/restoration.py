@@ -265,7 +265,9 @@ class RestorationJob(Job):
             "method": self.arguments["method"],
             **estimates,
             "defects": by_number(estimates.get("defects", {}), numbers),
-            "noise_std": dict(zip(map(str, numbers[model.bands]), model.noise.tolist(), strict=True)),
+            "misfit_std" if getattr(model, "misfit", False) else "noise_std": dict(
+                zip(map(str, numbers[model.bands]), model.noise.tolist(), strict=True)
+            ),
             "removed" if self.finer == 1 else "misfit": removed,
             **{name: sum(s.get(name, 0) for s in done.stats) for name in ("missing", "filled", "saturated")},
             "networks": _share(done.stats, int(np.prod(self.grid.shape))),

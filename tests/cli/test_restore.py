@@ -294,6 +294,34 @@ def test_quality_is_told_without_changing_anything(inside, capfd) -> None:
     assert "no dead or hot ones" in succeed(["info", "y.tif", "--quality"], capfd)
 
 
+def test_quality_of_a_part(inside, capfd) -> None:
+    """The same extent and bands as a restoration would have."""
+    left, _, _, top = rasterio.open("y.tif").bounds
+    part = ["--bands", "6-15", "--bbox", f"{left},{top - 900},{left + 1050},{top}"]
+    found = json.loads(succeed(["info", "y.tif", "--quality", "--json", *part], capfd))
+    assert found["shape"] == [10, 30, 35] and list(found["quality"]["noise_std"]) == [str(b) for b in range(6, 16)]
+    succeed(["restore", "y.tif", "-o", "x.tif", *part], capfd)
+    assert values("x.tif").shape == (10, 30, 35)
+
+
+def test_what_rests_on_little_is_said(inside, capfd) -> None:
+    """Few pixels, few steps; and what measured samples are off is not called noise."""
+    y = values("y.tif").copy()
+    some = np.zeros(y.shape[1:], bool)
+    some[20:23, 20:23] = True
+    write_scene(hsgeo.open_scene("y.tif", chunks=None).copy(data=np.where(some, y, np.nan)), "few.tif")
+    notes = json.loads(succeed(["restore", "few.tif", "-o", "f.tif", "--json"], capfd))["notes"]
+    assert any(note.startswith("9 pixels have most of their bands") for note in notes)
+    gap = y.copy()
+    gap[:, 10:14, 10:14] = np.nan
+    write_scene(hsgeo.open_scene("y.tif", chunks=None).copy(data=gap), "gap.tif")
+    report = json.loads(succeed(["restore", "gap.tif", "-o", "g.tif", "--task", "inpaint", "--json"], capfd))
+    assert "noise_std" not in report and 0 < report["misfit_std"]["1"] < 2 * SIGMA
+    assert not any("pixels have most" in note or "steps" in note for note in report["notes"])
+    common = ["restore", "gap.tif", "--task", "inpaint", "--method", "dds2m", "--steps", "2", "-o", "d.tif", "--json"]
+    assert any(note.startswith("2 steps") for note in json.loads(succeed(common, capfd))["notes"])
+
+
 def test_options_of_one_method_are_not_for_the_other(inside, capfd) -> None:
     refused(["restore", "y.tif", "-o", "n.tif", "--steps", "3"], capfd, "--steps", "dds2m")
     refused(["restore", "y.tif", "-o", "n.tif", "--method", "dds2m", "--steps", "9999"], capfd, "1000 at most")

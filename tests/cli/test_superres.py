@@ -76,6 +76,14 @@ def test_the_report(inside, capfd) -> None:
     assert report["notes"] == ["not good and interpolated alone: 1 of 24 bands (smile)."]
 
 
+def test_lines_that_are_no_measurement_are_said(inside, capfd) -> None:
+    y = values("y.tif").copy()
+    y[3, :, 12] = 0.0
+    write_scene(hsgeo.open_scene("y.tif", chunks=None).copy(data=y), "s.tif")
+    notes = json.loads(succeed(["restore", "s.tif", "-o", "x.tif", "--task", "superres", "--json"], capfd))["notes"]
+    assert any("1 detector line is stuck" in note for note in notes)
+
+
 def test_tiles_change_nothing_and_python_gives_the_same(inside, capfd) -> None:
     common = ["restore", "y.tif", "--task", "superres", "--scale", "2", "--dtype", "float32", "--set", "passes=1"]
     succeed([*common, "-o", "a.tif"], capfd)

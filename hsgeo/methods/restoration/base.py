@@ -99,6 +99,8 @@ class Restorer(Protocol):
         Of all bands: why one is not restored, "" for one that is.
     notes : list of str
         What the user must be told.
+
+    Where `noise` is but what the samples are off the model's spectra, the model says so by the attribute ``misfit``.
     """
 
     bands: np.ndarray

@@ -19,7 +19,9 @@ from hsgeo.methods.restoration.mended import Mended
 from hsgeo.methods.restoration.survey import learned_from
 from hsgeo.methods.streaming import CHUNK, dead_bands, model_bands
 from hsgeo.observation.lines import Lines
+from hsgeo.observation.noise import pixels_needed
 from hsgeo.scene.footprint import Footprint
+from hsgeo.scene.source import SceneSource
 from hsgeo.scene.window import Window
 
 #: tasks that change samples that were measured, that fill samples that were not, and that take stripes off
@@ -42,7 +44,9 @@ class Diagnosis:
         Other bands that carry nothing, and why.
     stuck, hot : tuples of (Lines, bool array (B, n))
     stripe_free : tuple of StripeFree
-        Of the same directions; none where too few pixels have enough of their bands.
+        Of the same directions; none where too few pixels have all of their bands.
+    pixels : int
+        With most of their bands, as far as was looked for the dead ones.
     """
 
     source: Mended
@@ -53,6 +57,7 @@ class Diagnosis:
     stuck: tuple[tuple[Lines, np.ndarray], ...]
     hot: tuple[tuple[Lines, np.ndarray], ...]
     stripe_free: tuple[StripeFree, ...]
+    pixels: int
 
     def inside(self, window: Window) -> np.ndarray:
         """Samples of a window that can be asked for, bool (1 or B, h, w): of a frame, those that the mask hides."""
@@ -96,9 +101,8 @@ def diagnosed(source: Mended, good: np.ndarray, seed: int = 0) -> Diagnosis:
         Fewer than three bands can be worked with.
     """
     outline = Footprint.of(replace(source, mask=None).read, source.shape, source.bands)
-    directions = lines_of(source.shape, outline.slope())
-    stuck = tuple((lines, stuck_lines(source.read, lines, source.bands)) for lines in directions)
-    source = replace(source, dead=stuck)
+    stuck = stuck_of(source, outline)
+    directions, source = [lines for lines, _ in stuck], replace(source, dead=stuck)
     footprint = outline
     if any(found.any() for _, found in stuck):
         footprint = Footprint.of(replace(source, mask=None).read, source.shape, source.bands)
@@ -111,7 +115,14 @@ def diagnosed(source: Mended, good: np.ndarray, seed: int = 0) -> Diagnosis:
     for free, (lines, found) in zip(each, hot, strict=True):
         found[bands] = hot_lines(read, lines, free.noise, free.scene)
         found &= ~dict(stuck)[lines]  # which was bridged from the lines beside it
-    return Diagnosis(replace(source, dead=stuck + hot), outline, footprint, bands, dead, stuck, hot, each)
+    pixels = sum(int(usable(s[bands]).sum()) for s in samples)
+    return Diagnosis(replace(source, dead=stuck + hot), outline, footprint, bands, dead, stuck, hot, each, pixels)
+
+
+def stuck_of(source: SceneSource, outline: Footprint) -> tuple[tuple[Lines, np.ndarray], ...]:
+    """Stuck lines (B, n) of both directions of a scene with an outline."""
+    directions = lines_of(source.shape, outline.slope())
+    return tuple((lines, stuck_lines(source.read, lines, source.bands)) for lines in directions)
 
 
 def lines_of(shape: tuple[int, int], slope: float) -> tuple[Lines, ...]:
@@ -148,6 +159,11 @@ class Chain:
     lost: LostBands | None = None
     notes: list[str] = field(default_factory=list)
     estimates: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def misfit(self) -> bool:
+        """Whether `noise` is what the samples are off the method's spectra."""
+        return getattr(self.inner, "misfit", False)
 
     @property
     def halo(self) -> int:
@@ -224,6 +240,11 @@ def fitted_chain(
     good, seed = np.asarray(inputs.good, bool), getattr(params, "seed", 0)
     found = diagnosed(inputs.source, good, seed)
     source, stripes, notes = found.source, None, list[str]()
+    if found.pixels < (needed := pixels_needed(len(found.bands))):
+        notes.append(
+            f"{found.pixels} pixels have most of their bands, and {needed} are needed for the noise and the spectra of "
+            f"{len(found.bands)} to be told well."
+        )
     if task in FILLS and found.frame:
         notes.append(
             f"{found.frame} pixels at the edge are stuck at one value and were taken for a frame; "
@@ -234,7 +255,7 @@ def fitted_chain(
             f"{found.beyond} pixels at the edge have no data, lie outside the outline of those that have, and stay so."
         )
     if task == "all" and not found.stripe_free:
-        notes.append("too few pixels have most of their bands to tell stripes; none were taken off.")
+        notes.append("too few pixels have all of their bands to tell stripes; none were taken off.")
     elif task in STRIPES:
         stripes = destriped(found.source, found.bands, found.stripe_free, seed)
         source = stripes.source

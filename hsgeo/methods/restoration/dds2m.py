@@ -261,11 +261,15 @@ class Dds2m(RestorationMethod):
                 f"dds2m needs pixels that have half of their bands, and {have:.0%} do here: take --method subspace."
             )
         settings = (OURS if ours else PAPER)["complete" if inputs.task == "inpaint" else "denoise"]
+        notes = list[str]()
         if mixed:
             mix_passes(space, samples, params.seed)
         if params.steps is not None:
             if params.steps > settings.start:
                 raise ParameterError(f"--steps {params.steps}: this process has {settings.start} at most.")
+            usual = settings.steps or settings.start
+            if inputs.task == "inpaint" and params.steps < usual:
+                notes.append(f"{params.steps} steps: it takes about {usual} until networks tell what is missing.")
             settings = replace(settings, steps=params.steps)
         settings = replace(settings, compile=params.compile)
         kind = Mixed if mixed else partial(Alone, whitened=ours)
@@ -274,6 +278,7 @@ class Dds2m(RestorationMethod):
             settings=settings,
             samples=params.samples,
             seed=params.seed,
+            notes=notes,
             estimates={
                 **space.estimates,
                 "configuration": params.configuration,

@@ -69,7 +69,7 @@ def bridged(source: Mended, bands: np.ndarray) -> Read:
 def stripe_free(read: Read, bands: int, lines: Lines) -> StripeFree | None:
     """Noise and spectra of a scene by the differences along its lines, in which offsets have no part.
 
-    None where too few pixels have enough of their `bands`.
+    None where too few pixels have all of their `bands`, single missing ones bridged.
     """
     found = differences(read, lines, bands)
     if found.n < 2 * bands:
@@ -100,7 +100,7 @@ def destriped(source: Mended, bands: np.ndarray, each: Sequence[StripeFree], see
         Too few pixels have enough of their bands.
     """
     if not each:
-        raise DataError(f"stripes of {len(bands)} bands need more than {2 * len(bands)} pixels that have most of them.")
+        raise DataError(f"stripes of {len(bands)} bands need more than {2 * len(bands)} pixels that have all of them.")
     noise = np.min([free.noise for free in each], 0)
     offsets = [np.zeros((source.bands, free.lines.count)) for free in each]
 

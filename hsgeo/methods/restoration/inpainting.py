@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -44,6 +44,7 @@ class Inpainter:
     bad_reason: list[str]
     completion: Completion
     whole: np.ndarray | None = None
+    misfit: ClassVar[bool] = True
     notes: list[str] = field(default_factory=list)
     estimates: dict[str, Any] = field(default_factory=dict)
 

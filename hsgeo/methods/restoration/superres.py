@@ -18,11 +18,13 @@ import torch
 from pydantic import Field
 
 from hsgeo.methods.restoration.base import RestorationInputs, RestorationMethod
+from hsgeo.methods.restoration.chain import stuck_of
 from hsgeo.methods.restoration.kernels import Gaussian, frequencies
 from hsgeo.methods.restoration.power import measured_power
 from hsgeo.methods.restoration.subspace import SubspaceRestoration, SubspaceRestorationParams
 from hsgeo.methods.restoration.superresolver import Components, SubspaceSuperresolver
 from hsgeo.observation.psf import Psf, psf_from_mtf
+from hsgeo.scene.footprint import Footprint
 
 #: share of the variance that Wiener's filter is expected to miss that patches leave open; half or a quarter of it gain
 #: 0.1 dB over all and over a tenth on Jasper Ridge and ABU
@@ -70,7 +72,7 @@ class SubspaceSuperres(RestorationMethod):
         """
         params, scale = params or SubspaceSuperresParams(), inputs.scale
         space, samples = SubspaceRestoration().survey(inputs, params)
-        psf, source = _psf(params.fwhm, inputs.mtf, scale)
+        psf, why = _psf(params.fwhm, inputs.mtf, scale)
         components, bands = Components.of(space), space.bands
         seen = [components.analysed(s[bands]) for s in samples]
         power = measured_power([images.astype(float) for images in seen], psf, scale)
@@ -81,6 +83,12 @@ class SubspaceSuperres(RestorationMethod):
         dropped = sorted({why for why in space.bad_reason if why})
         every = len(space.bad_reason)
         left = every - len(bands)
+        notes = [f"not good and interpolated alone: {left} of {every} bands ({', '.join(dropped)})."] if left else []
+        source = inputs.source
+        outline = Footprint.of(source.read, source.shape, source.bands)
+        if stuck := sum(int(found[bands].any(0).sum()) for _, found in stuck_of(source, outline)):
+            lines = "line is" if stuck == 1 else "lines are"
+            notes.append(f"{stuck} detector {lines} stuck at one value; --task inpaint before fills them.")
         return SubspaceSuperresolver(
             components=components,
             scale=scale,
@@ -90,11 +98,11 @@ class SubspaceSuperres(RestorationMethod):
             error=error,
             levels=np.geomspace(START, 1, params.passes).tolist(),
             floor=_floor([components.spectra(torch.as_tensor(images)) for images in seen]),
-            notes=[f"not good and interpolated alone: {left} of {every} bands ({', '.join(dropped)})."] if left else [],
+            notes=notes,
             estimates={
                 **space.estimates,
                 "scale": scale,
-                "psf": f"FWHM {psf.fwhm_y / scale:.2f} pixels of the scene, {source}",
+                "psf": f"FWHM {psf.fwhm_y / scale:.2f} pixels of the scene, {why}",
             },
         )
 
