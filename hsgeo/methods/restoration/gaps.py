@@ -91,6 +91,10 @@ def _between(known: np.ndarray) -> np.ndarray:
     return out
 
 
+#: rounds in which what is missing is drawn, and pixels that are enough for it
+ROUNDS, DRAWN = 3, 10000
+
+
 #: factors of a normal distribution of spectra, least variance of a band's own, and pixels that are solved at a time
 FACTORS, OWN, AT_ONCE = 30, 1e-9, 1000
 
@@ -140,22 +144,29 @@ class Likely:
 def noise_of_what_is_there(samples: Sequence[np.ndarray], whole: Sequence[np.ndarray]) -> np.ndarray | None:
     """Standard deviation of each band's noise in samples (B, h, w), some of whose pixels lack bands; None if none does.
 
-    `whole` are the samples `filled`. What is bridged has the noise of a mean of its neighbours: how much is left of it
-    in each band is seen by noise that is bridged in the same places.
+    `whole` are the samples `filled`: a first guess, since what is bridged has little noise. What is missing is then
+    drawn from what is there, as the statistics of the last round have it, and these are taken anew (stochastic EM:
+    Celeux & Diebolt 1985).
     """
     if all(np.isfinite(s).all() for s in samples):
         return None
-    statistics, rng = SpectralStatistics(len(samples[0])), np.random.default_rng(0)
-    power, count = np.zeros(len(samples[0])), 0
-    for some, image in zip(samples, whole, strict=True):
-        drawn = rng.standard_normal(some.shape, np.float32)
-        kept = filled(np.where(np.isfinite(some), drawn, np.nan))[:, np.isfinite(image).all(0)]
-        power, count = power + np.square(kept).sum(1), count + kept.shape[1]
-        statistics.update(image.reshape(len(image), -1).T)
-    known = [np.isfinite(s)[:, np.isfinite(w).all(0)].all() for s, w in zip(samples, whole, strict=True)]
-    if all(known) or statistics.n < pixels_needed(len(power)):
+    bands = len(samples[0])
+    sizes = np.cumsum([0] + [s[0].size for s in samples[:-1]])
+    some = [s for s, before in zip(samples, sizes, strict=True) if before < DRAWN]
+    statistics = _statistics(whole[: len(some)], bands)
+    if statistics.n < pixels_needed(bands):
         return None
-    return statistics.noise_std() / np.sqrt(np.maximum(power / max(count, 1), LEAST))
+    for turn in range(ROUNDS):
+        likely = Likely(statistics.mean, statistics.covariance)
+        statistics = _statistics([likely.drawn(s, turn) for s in some], bands)
+    return statistics.noise_std()
+
+
+def _statistics(images: Sequence[np.ndarray], bands: int) -> SpectralStatistics:
+    found = SpectralStatistics(bands)
+    for image in images:
+        found.update(image.reshape(bands, -1).T)
+    return found
 
 
 def coefficients(
