@@ -12,6 +12,7 @@ from hsgeo.errors import DataError
 from hsgeo.methods.restoration.filtering import Search
 from hsgeo.methods.restoration.gaps import filled
 from hsgeo.methods.restoration.mended import Mended
+from hsgeo.methods.restoration.pattern import pattern
 from hsgeo.methods.restoration.stripes import Read, differences, line_offsets
 from hsgeo.methods.restoration.subspace import SubspaceRestorer
 from hsgeo.methods.restoration.survey import learned_from, surveyed
@@ -103,17 +104,26 @@ def destriped(source: Mended, bands: np.ndarray, each: Sequence[StripeFree], see
         raise DataError(f"stripes of {len(bands)} bands need more than {2 * len(bands)} pixels that have most of them.")
     noise = np.min([free.noise for free in each], 0)
     offsets = [np.zeros((source.bands, free.lines.count)) for free in each]
+    common = [np.zeros_like(each) for each in offsets]
 
     def without(*left_out: int) -> Mended:
-        kept = tuple((f.lines, offsets[i]) for i, f in enumerate(each) if i not in left_out)
+        kept = tuple(
+            (f.lines, common[i] if i in left_out else common[i] + offsets[i]) for i, f in enumerate(each)
+        )
         return replace(source, offsets=kept)
 
+    for i, free in enumerate(each):
+        common[i][bands] = pattern(bands_of(without(i), bands), free.lines, noise, free.scene)
+        if common[i].any():  # which was noise to the other direction
+            read = bridged(without(), bands)
+            each = [stripe_free(read, len(bands), f.lines) or f for f in each]
+            noise = np.min([f.noise for f in each], 0)
     for i, free in enumerate(each):
         offsets[i][bands] = line_offsets(bands_of(without(i), bands), free.lines, noise, free.scene)
     looked = list(range(len(each)))
     for _ in range(ROUNDS):
         clean = without()
-        pairs = _unstriped([f.lines for i, f in enumerate(each) if offsets[i].any()])
+        pairs = _unstriped([f.lines for i, f in enumerate(each) if (common[i] + offsets[i]).any()])
         space, statistics = surveyed(clean, bands, learned_from(clean, seed), noise, pairs=pairs)
         model = SubspaceRestorer.of(space, statistics, source.shape, bands, LOOK)
 

@@ -69,7 +69,7 @@ def line_offsets(
     -------
     array (B, n)
     """
-    levels, counts = _pieces(read, lines, len(noise), estimate)
+    levels, counts = pieces(read, lines, len(noise), estimate)
     count = counts.sum(0)
     share = counts / np.maximum(count, 1)
     whole = np.where(count > 0, (share * levels).sum(0), np.nan)
@@ -82,7 +82,7 @@ def line_offsets(
     return np.where((np.abs(own) > SURE * doubt) & known, own * error, 0.0)
 
 
-def _pieces(read: Read, lines: Lines, bands: int, estimate: Read | None) -> tuple[np.ndarray, np.ndarray]:
+def pieces(read: Read, lines: Lines, bands: int, estimate: Read | None) -> tuple[np.ndarray, np.ndarray]:
     """Of pieces of all lines, `PIECES` or a pixel each: levels (P, B, n) and how many samples have a part in them."""
     levels, counts = [], []
     strips = list(lines.strips(bands))
@@ -183,20 +183,20 @@ def _alone(own: np.ndarray, parts: np.ndarray, share: np.ndarray) -> tuple[np.nd
     by side, and changed by its own size.
     """
     scatter = _scatter(parts, own, share)
-    windows = _around(own)
+    windows = around(own)
     shared = median(windows, -1)
     spread = 1.4826 * median(np.abs(windows - shared[..., None]), -1)
     steady = np.zeros(own.shape, bool)
     if len(lines := np.flatnonzero((np.abs(shared) > SURE).any(0))):
-        each, shares = (np.stack([median(_around(p), -1) for p in parts[..., lines]]), share[..., lines])
+        each, shares = (np.stack([median(around(p), -1) for p in parts[..., lines]]), share[..., lines])
         mean = (shares * each).sum(0)
         steady[:, lines] = np.abs(mean) > SURE * _scatter(each, mean, shares)
     scene = np.where(steady | (np.abs(shared) < 1), 0.0, np.clip(shared, np.minimum(own, 0), np.maximum(own, 0)))
-    differing = median(_around(scatter), -1)
+    differing = median(around(scatter), -1)
     return own - scene, np.max([np.ones_like(own), np.where(steady, 0, spread), differing, OWN * scatter], 0)
 
 
-def _around(values: np.ndarray) -> np.ndarray:
+def around(values: np.ndarray) -> np.ndarray:
     """Of values (B, n) those of the bands around each, (B, n, 2 AROUND + 1); NaN beyond the ends."""
     wide = np.pad(values, ((AROUND, AROUND), (0, 0)), constant_values=np.nan)
     return sliding_window_view(wide, 2 * AROUND + 1, 0)
