@@ -31,7 +31,7 @@ FAR = 3.0
 ROUNDS = 4
 
 #: lines side by side that no look at the nearest lines can tell, and standard errors from which they are off
-RUN, CLEAR = 3, 2 * SURE
+RUN, CLEAR = 4, 2 * SURE
 
 #: variance of the logarithm of the square of a median absolute deviation, times the number of values
 MEDIAN = 5.4
@@ -101,7 +101,7 @@ def pattern(read: Read, lines: Lines, noise: np.ndarray, scene: np.ndarray) -> t
 
 
 def _halves(levels: np.ndarray, counts: np.ndarray, step: int) -> tuple[np.ndarray, np.ndarray]:
-    """Levels and counts (2, B, n) of halves of lines a pixel wide, by those of pieces (P, B, n), `step` lines per pixel."""
+    """Levels and counts (2, B, n) of halves of lines a pixel wide, of those of pieces (P, B, n) of finer lines."""
     pad = ((0, 0), (0, 0), (0, -levels.shape[-1] % step))
     sums, counts = (
         np.pad(v, pad).reshape(*v.shape[:2], -1, step).sum(-1) for v in (np.nan_to_num(levels) * counts, counts)
