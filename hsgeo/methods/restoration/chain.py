@@ -259,6 +259,7 @@ def fitted_chain(
     elif task in STRIPES:
         stripes = destriped(found.source, found.bands, found.stripe_free, seed)
         source = stripes.source
+        notes += unsure_lines(stripes)
     estimates: dict[str, Any] = {"defects": dict(defects_of(found, stripes))}
     inner, filler = None, None
     if task != "destripe":
@@ -287,6 +288,18 @@ def fitted_chain(
         notes=notes,
         estimates=estimates,
     )
+
+
+def unsure_lines(stripes: Destriped) -> Iterator[str]:
+    """A note of the lines of each direction that are off in all bands alike."""
+    for (lines, _), unsure in zip(stripes.source.offsets, stripes.unsure, strict=True):
+        if unsure.any():
+            numbers = ", ".join(map(str, np.flatnonzero(unsure)))
+            yield (
+                f"{lines.along} {numbers} (counted from 0) differ from those beside them in all bands and all along: "
+                "whether the sensor or the scene is so cannot be told, and no stripe was taken off them; "
+                "a mask of them (--mask) has them filled by inpaint or all."
+            )
 
 
 def has_holes(found: Diagnosis) -> bool:

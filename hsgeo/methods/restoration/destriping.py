@@ -12,6 +12,7 @@ from hsgeo.errors import DataError
 from hsgeo.methods.restoration.filtering import Search
 from hsgeo.methods.restoration.gaps import filled
 from hsgeo.methods.restoration.mended import Mended
+from hsgeo.methods.restoration.pattern import pattern
 from hsgeo.methods.restoration.stripes import Read, differences, line_offsets
 from hsgeo.methods.restoration.subspace import SubspaceRestorer
 from hsgeo.methods.restoration.survey import learned_from, surveyed
@@ -26,8 +27,9 @@ ROUNDS, LOOK = 2, Search(side=8, stride=8, radius=5, count=16)
 #: most of the bands' directions that the scene may fill at the first look
 MOST = 30
 
-#: least noise of differences, of what they hold altogether: a scene without any has no stripe beyond doubt either
-LEAST = 0.01
+#: least noise of differences, of what they hold altogether: a basis of the scene leaves some of it in a line's mean
+#: however little noise there is, which is no stripe
+LEAST = 0.1
 
 
 @dataclass(frozen=True)
@@ -37,23 +39,35 @@ class StripeFree:
     Attributes
     ----------
     lines : Lines
-    noise : array (B_used,)
-        Standard deviation.
+    noise, measured : arrays (B_used,)
+        Standard deviation, with and without the least that is supposed.
     scene : array (B_used, p)
         Basis of its spectra.
     """
 
     lines: Lines
     noise: np.ndarray
+    measured: np.ndarray
     scene: np.ndarray
 
 
 @dataclass(frozen=True)
 class Destriped:
-    """A scene with its stripes, which its `source` takes off, and the standard deviation of its `noise` (B_used,)."""
+    """A scene and its stripes.
+
+    Attributes
+    ----------
+    source : Mended
+        The scene without them.
+    noise : array (B_used,)
+        Standard deviation.
+    unsure : tuple of bool arrays (n,)
+        Lines of each direction of `source.offsets` that are off in all bands alike, or are so in the scene.
+    """
 
     source: Mended
     noise: np.ndarray
+    unsure: tuple[np.ndarray, ...]
 
 
 def bands_of(source: Mended, bands: np.ndarray) -> Read:
@@ -74,10 +88,11 @@ def stripe_free(read: Read, bands: int, lines: Lines) -> StripeFree | None:
     found = differences(read, lines, bands)
     if found.n < 2 * bands:
         return None
-    noise = np.maximum(found.noise_std(), LEAST * np.sqrt(np.diag(found.correlation)))
+    measured = found.noise_std()
+    noise = np.maximum(measured, LEAST * np.sqrt(np.diag(found.correlation)))
     most = max(1, min(MOST, bands // 3))
     basis = subspace(found, noise, min_dimension=1, max_dimension=most).basis
-    return StripeFree(lines, noise / np.sqrt(2), basis / np.sqrt(2))
+    return StripeFree(lines, noise / np.sqrt(2), measured / np.sqrt(2), basis / np.sqrt(2))
 
 
 def destriped(source: Mended, bands: np.ndarray, each: Sequence[StripeFree], seed: int = 0) -> Destriped:
@@ -103,17 +118,26 @@ def destriped(source: Mended, bands: np.ndarray, each: Sequence[StripeFree], see
         raise DataError(f"stripes of {len(bands)} bands need more than {2 * len(bands)} pixels that have all of them.")
     noise = np.min([free.noise for free in each], 0)
     offsets = [np.zeros((source.bands, free.lines.count)) for free in each]
+    common = [np.zeros_like(each) for each in offsets]
+    unsure = [np.zeros(free.lines.count, bool) for free in each]
 
     def without(*left_out: int) -> Mended:
-        kept = tuple((f.lines, offsets[i]) for i, f in enumerate(each) if i not in left_out)
+        kept = tuple((f.lines, common[i] if i in left_out else common[i] + offsets[i]) for i, f in enumerate(each))
         return replace(source, offsets=kept)
 
     for i, free in enumerate(each):
-        offsets[i][bands] = line_offsets(bands_of(without(i), bands), free.lines, noise, free.scene)
+        common[i][bands], offsets[i][bands] = pattern(bands_of(without(i), bands), free.lines, noise, free.scene)
+        if common[i].any():  # which was noise to the other direction
+            read = bridged(without(), bands)
+            each = [stripe_free(read, len(bands), f.lines) or f for f in each]
+            noise = np.min([f.noise for f in each], 0)
+    for i, free in enumerate(each):
+        found, unsure[i] = line_offsets(bands_of(without(), bands), free.lines, noise, free.scene)
+        offsets[i][bands] = np.where(unsure[i], 0.0, offsets[i][bands] + found)
     looked = list(range(len(each)))
     for _ in range(ROUNDS):
         clean = without()
-        pairs = _unstriped([f.lines for i, f in enumerate(each) if offsets[i].any()])
+        pairs = _unstriped([f.lines for i, f in enumerate(each) if (common[i] + offsets[i]).any()])
         space, statistics = surveyed(clean, bands, learned_from(clean, seed), noise, pairs=pairs)
         model = SubspaceRestorer.of(space, statistics, source.shape, bands, LOOK)
 
@@ -123,9 +147,11 @@ def destriped(source: Mended, bands: np.ndarray, each: Sequence[StripeFree], see
             return model.apply(clean.read(outer), outer, window).values[bands]
 
         for i in looked:
-            offsets[i][bands] = line_offsets(bands_of(without(i), bands), each[i].lines, noise, space.basis, estimate)
+            read = bands_of(without(i), bands)
+            found, _ = line_offsets(read, each[i].lines, noise, space.basis, estimate)
+            offsets[i][bands] = np.where(unsure[i], 0.0, found)
         looked = [i for i in looked if offsets[i].any()]
-    return Destriped(without(), noise)
+    return Destriped(without(), np.min([f.measured for f in each], 0), tuple(unsure))
 
 
 def _unstriped(striped: Sequence[Lines]) -> list[tuple[int, int]]:

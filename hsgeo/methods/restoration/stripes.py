@@ -33,6 +33,9 @@ OWN = 0.75
 #: lines fitted at a time
 AT_ONCE = 256
 
+#: times that a line's scene differs more from that of the lines beside it than in most lines, where it may be an offset
+JUMP = 20.0
+
 #: bands on each side that tell what a line's bands have in common
 AROUND = 8
 
@@ -44,8 +47,10 @@ Read = Callable[[Window], np.ndarray]
 
 def line_offsets(
     read: Read, lines: Lines, noise: np.ndarray, scene: np.ndarray, estimate: Read | None = None
-) -> np.ndarray:
-    """Offsets of all lines of all bands; 0 where they are not beyond doubt.
+) -> tuple[np.ndarray, np.ndarray]:
+    """Offsets of all lines of all bands, 0 where they are not beyond doubt; and lines that are off in all bands alike.
+
+    The scene's spectra explain most of what such a line is off, and so it may be the scene that is so there.
 
     A line's offset is the median along it (the mean of those of its pieces) of what the image differs from an estimate
     of it without stripes; at first
@@ -67,9 +72,9 @@ def line_offsets(
 
     Returns
     -------
-    array (B, n)
+    array (B, n), bool array (n,)
     """
-    levels, counts = _pieces(read, lines, len(noise), estimate)
+    levels, counts = pieces(read, lines, len(noise), estimate)
     count = counts.sum(0)
     share = counts / np.maximum(count, 1)
     whole = np.where(count > 0, (share * levels).sum(0), np.nan)
@@ -77,12 +82,23 @@ def line_offsets(
         whole, levels = whole - beside(whole[:, None], lines)[:, 0], levels - beside(levels, lines)
     error = noise[:, None] * np.sqrt(np.pi / 2 / np.maximum(count, 1))  # of a median
     known = count >= ENOUGH
-    own, parts = _own(np.nan_to_num(whole), np.where(counts > 0, levels, whole), error, scene, known)
+    whole, levels = np.nan_to_num(whole), np.where(counts > 0, levels, whole)
+    own, parts = _own(whole, levels, error, scene, known)
+    common = _jumps((whole - own) / error, (levels - parts) / error, share, known)
     own, doubt = _alone(own / error, parts / error, share)
-    return np.where((np.abs(own) > SURE * doubt) & known, own * error, 0.0)
+    return np.where((np.abs(own) > SURE * doubt) & known, own * error, 0.0), common
 
 
-def _pieces(read: Read, lines: Lines, bands: int, estimate: Read | None) -> tuple[np.ndarray, np.ndarray]:
+def _jumps(scene: np.ndarray, parts: np.ndarray, share: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Lines (n,) whose scene (B, n), in standard errors, jumps as in no others, and all along, by parts (P, B, n)."""
+    scene = np.where(known, scene, 0.0)
+    size = np.sqrt(np.square(scene).sum(0))
+    along = (np.nan_to_num(parts) * scene).sum(1) / np.maximum(size, 1e-300)
+    steady = size > SURE * _scatter(along[:, None], size[None], share.mean(1, keepdims=True))[0]
+    return steady & (size > JUMP * np.median(size)) & (size > SURE)
+
+
+def pieces(read: Read, lines: Lines, bands: int, estimate: Read | None) -> tuple[np.ndarray, np.ndarray]:
     """Of pieces of all lines, `PIECES` or a pixel each: levels (P, B, n) and how many samples have a part in them."""
     levels, counts = [], []
     strips = list(lines.strips(bands))
@@ -183,20 +199,20 @@ def _alone(own: np.ndarray, parts: np.ndarray, share: np.ndarray) -> tuple[np.nd
     by side, and changed by its own size.
     """
     scatter = _scatter(parts, own, share)
-    windows = _around(own)
+    windows = around(own)
     shared = median(windows, -1)
     spread = 1.4826 * median(np.abs(windows - shared[..., None]), -1)
     steady = np.zeros(own.shape, bool)
     if len(lines := np.flatnonzero((np.abs(shared) > SURE).any(0))):
-        each, shares = (np.stack([median(_around(p), -1) for p in parts[..., lines]]), share[..., lines])
+        each, shares = (np.stack([median(around(p), -1) for p in parts[..., lines]]), share[..., lines])
         mean = (shares * each).sum(0)
         steady[:, lines] = np.abs(mean) > SURE * _scatter(each, mean, shares)
     scene = np.where(steady | (np.abs(shared) < 1), 0.0, np.clip(shared, np.minimum(own, 0), np.maximum(own, 0)))
-    differing = median(_around(scatter), -1)
+    differing = median(around(scatter), -1)
     return own - scene, np.max([np.ones_like(own), np.where(steady, 0, spread), differing, OWN * scatter], 0)
 
 
-def _around(values: np.ndarray) -> np.ndarray:
+def around(values: np.ndarray) -> np.ndarray:
     """Of values (B, n) those of the bands around each, (B, n, 2 AROUND + 1); NaN beyond the ends."""
     wide = np.pad(values, ((AROUND, AROUND), (0, 0)), constant_values=np.nan)
     return sliding_window_view(wide, 2 * AROUND + 1, 0)

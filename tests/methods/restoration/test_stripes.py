@@ -211,3 +211,43 @@ def test_a_scene_whose_stripes_were_corrected_keeps_its_columns() -> None:
     found = diagnosed(Mended(scene), np.asarray(scene["good"].values, bool))
     taken = destriped(found.source, found.bands, found.stripe_free).source.offsets
     assert sum(int((offsets != 0).sum()) for _, offsets in taken) < 20
+
+
+def columns_taken(y: np.ndarray) -> tuple[np.ndarray, Chain]:
+    """What `destripe` takes off each column of each band (B, n)."""
+    model = chain(y, "destripe")
+    return (y - applied(model, y)).mean(1), model
+
+
+@pytest.mark.parametrize("every", [1, 2, 10])
+def test_a_pattern_of_all_columns_of_a_band(z, every: int) -> None:
+    """Each column of all, half or a tenth of the bands has an offset of its own; a band's mean offset is no stripe."""
+    put = 1.7 * SIGMA * np.random.default_rng(3).standard_normal((len(z), SHAPE[1]))
+    put *= (np.arange(len(z)) % every == 0)[:, None]
+    found, _ = columns_taken(noisy(z) + put[:, None])
+    put -= put.mean(1, keepdims=True)
+    assert rmse(found, put) < 0.45 * rmse(put, 0)
+    clean = np.arange(len(z)) % every != 0
+    assert not clean.any() or rmse(found[clean], 0) < 0.014 * SIGMA
+
+
+def test_columns_off_in_all_bands_are_named_and_left_whole(z) -> None:
+    y = noisy(z)
+    y[:, :, 25] += 4 * SIGMA
+    found, model = columns_taken(y)
+    assert not found[:, 25].any()
+    assert any("columns 25 (" in note for note in model.notes)
+    assert not columns_taken(noisy(z))[1].notes
+
+
+def test_stripes_side_by_side_in_one_band(z) -> None:
+    y, put = noisy(z), np.zeros((len(z), SHAPE[1]))
+    put[5, 25:30], put[9, 10:16] = 3 * SIGMA, -4 * SIGMA
+    found, _ = columns_taken(y + put[:, None])
+    assert rmse(found, put) < 0.15 * rmse(put, 0)
+
+
+def test_a_scene_without_noise_comes_back(z) -> None:
+    for image in (z, np.round(z * 10000) / 10000):
+        error = np.square(applied(chain(image, "destripe"), image) - image).mean((1, 2))
+        assert error.max() < 1e-6 * np.square(image.max())  # 60 dB in each band
