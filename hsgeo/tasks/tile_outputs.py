@@ -23,12 +23,12 @@ from hsgeo.scene.encode import Encoding
 from hsgeo.scene.metadata import describe
 from hsgeo.scene.model import geobox_of
 from hsgeo.scene.staging import folder_of, publish_folder, staged, write_errors
-from hsgeo.scene.tile_store import TileStore, open_tiles
+from hsgeo.scene.tile_store import MARKS, STORE, TileStore, class_tags, open_tiles
 from hsgeo.scene.window import Window
 from hsgeo.scene.write import FORMATS, plan_windows
 from hsgeo.tasks.options import WriteOptions
 from hsgeo.tasks.outputs import BLOCK_OPTIONS, block_options
-from hsgeo.tasks.splits import MARKS, tile_tags
+from hsgeo.tasks.splits import tile_tags
 from hsgeo.tasks.stac import write_catalogue
 
 if TYPE_CHECKING:
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
 
 #: tiles of a contact sheet, and pixels of each
 SHOWN, SHEET = 64, 128
-#: name of the store in the folder
-STORE = "tiles.zarr"
 FORMAT_OPTIONS = ("tif", "zarr")
 TAGS = {"SYNTHETIC": "yes", "SYNTHETIC_MODEL": "hsgeo hud"}
 
@@ -142,7 +140,7 @@ class TileFolder:
         if name == "abundances":
             attrs = {"tags": self.tags(number), "dtype": "float32", "nodata": float("nan")}
             return make_scene(values, self.box(number), name=name, attrs=attrs, band_name=self.names(), units="1")
-        told = {f"CLASS_{value}": text for value, text in self.model.named_kinds().items()}
+        told = class_tags(self.model.named_kinds())
         attrs = {"tags": self.tags(number) | told, "dtype": values.dtype.name, "nodata": 0.0}
         return make_scene(values, self.box(number), name=name, attrs=attrs, band_name=["class"])
 
