@@ -1,4 +1,4 @@
-"""Generated tiles as they are written: GeoTIFFs or one zarr store, and a contact sheet, in a folder.
+"""Generated tiles as they are written: GeoTIFFs or one zarr store, a contact sheet and a catalogue, in a folder.
 
 Values come from the arrays of the working store, those of a tile that is cut window by window.
 """

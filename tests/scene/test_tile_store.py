@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import rasterio
@@ -84,9 +86,18 @@ def test_tiles_are_scenes(folder) -> None:
         assert class_names(classes.attrs["tags"]) == class_names(kinds.attrs["tags"]) == {3: "class 3", 7: "class 7"}
 
 
-def test_a_store_is_assessed_as_its_tiles(folder, capfd) -> None:
-    import json
+def test_catalogues_tell_alike_how_scaled_integers_are_stored(folder) -> None:
+    for i in (1, 2, 3):
+        raster, store = (
+            json.loads((folder / name / f"tile_{i}.json").read_text())["assets"] for name in ("tifs", "both")
+        )
+        for name, asset in store.items():
+            assert asset["raster:bands"] == raster[name]["raster:bands"]
+        first = store["reflectance"]["raster:bands"][0]
+        assert (first["data_type"], first["nodata"], first["scale"], first["offset"]) == ("int16", -32768, 1e-4, 0)
 
+
+def test_a_store_is_assessed_as_its_tiles(folder, capfd) -> None:
     found = {}
     rest = ["--reference", str(folder / "s.tif"), "--labels", str(folder / "labels.tif"), "--no-networks", "--json"]
     for name in ("tifs", "both", "both/tiles.zarr"):
