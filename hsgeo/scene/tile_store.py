@@ -6,7 +6,7 @@
 
 Coordinates along ``band`` are those of a scene, ``endmember`` holds names, ``geotransform`` (tile, coefficient) says
 where each tile lies in the CRS of ``spatial_ref``, ``seed`` and ``split`` (tile) what it was drawn from and is for.
-``xarray.open_zarr`` reads all of it; `open_tiles` gives scenes.
+``xarray.open_zarr`` reads all of it; `open_tiles` gives scenes, with the tags that rasters of tiles have.
 """
 
 from __future__ import annotations
@@ -46,6 +46,10 @@ from .zarr_store import (
     write_coordinate,
 )
 
+#: name of a store in a folder of tiles
+STORE = "tiles.zarr"
+#: tags of a tile: its seed and its split; and how those begin that name its classes, by their values
+MARKS, CLASS = ("SYNTHETIC_SEED", "SYNTHETIC_SPLIT"), "CLASS_"
 #: what the coefficients of a geotransform are
 ORDER = "as GDAL has them: x of the corner, pixel width, row rotation, y of the corner, column rotation, pixel height"
 #: coordinates of every array
@@ -176,35 +180,51 @@ def is_tile_store(path: Path) -> bool:
         return False
 
 
+def class_tags(names: Mapping[int, str]) -> dict[str, str]:
+    """Tags that name classes by their values."""
+    return {f"{CLASS}{value}": name for value, name in names.items()}
+
+
+def class_names(tags: Mapping[str, str]) -> dict[int, str]:
+    """Names of classes by their values, of what `class_tags` gave."""
+    found = {key.removeprefix(CLASS): name for key, name in tags.items() if key.startswith(CLASS)}
+    return dict(sorted((int(value), name) for value, name in found.items() if value.isdecimal()))
+
+
 def open_tiles(path: Path) -> Iterator[tuple[str, xr.DataArray, xr.DataArray]]:
     """Name, reflectance (band, y, x) and classes (1, y, x) of each tile of a store, read as they are asked for.
 
     Raises
     ------
     SceneReadError
-        Not such a store.
+        Not such a store, or an incomplete one.
     """
     text = str(path)
     if not is_tile_store(path):
         raise SceneReadError(f"{path} is not a store of generated tiles; hsgeo generate --format zarr writes one.")
-    with opened(text) as store:
-        variable, kinds = (store[name] for name in ("reflectance", "classes"))
-        columns = {k: store[k].values.tolist() for k in ("band", *BAND_COORDS)}
-        bare = {**attributes_of(variable, text), "tags": dict(store.attrs.get("tags", {}))}
-        scale, offset = scaling_of(variable, columns)
-        columns |= {"scale": scale, "offset": offset}
-        crs = store["spatial_ref"].attrs.get("crs_wkt") or None
-        corners = [Affine.from_gdal(*row) for row in store["geotransform"].values.tolist()]
-        numbers = store["tile"].values.tolist()
-        stored = {"reflectance": variable.dtype.name, "classes": kinds.dtype.name}
+    try:
+        with opened(text) as store:
+            variable, kinds = (store[name] for name in ("reflectance", "classes"))
+            columns = {k: store[k].values.tolist() for k in ("band", *BAND_COORDS)}
+            bare, tags = attributes_of(variable, text), dict(store.attrs.get("tags", {}))
+            scale, offset = scaling_of(variable, columns)
+            columns |= {"scale": scale, "offset": offset}
+            crs = store["spatial_ref"].attrs.get("crs_wkt") or None
+            corners = [Affine.from_gdal(*row) for row in store["geotransform"].values.tolist()]
+            numbers, seeds, splits = (store[name].values.tolist() for name in ("tile", "seed", "split"))
+            names = class_tags(dict(zip(kinds.attrs["flag_values"], kinds.attrs["class_names"], strict=True)))
+            stored = {"reflectance": variable.dtype.name, "classes": kinds.dtype.name}
+    except (KeyError, ValueError) as error:
+        raise SceneReadError(f"{path} is an incomplete store of tiles ({error!r}); generate them again.") from error
     bands, height, width = (int(n) for n in variable.shape[1:])
-    for i, (number, corner) in enumerate(zip(numbers, corners, strict=True)):
+    for i, (number, corner, seed, split) in enumerate(zip(numbers, corners, seeds, splits, strict=True)):
         box = GeoBox((height, width), corner, crs)
         name = f"{path.name}, tile {number}"
         array = ZarrArray(
             text, stored["reflectance"], (bands, height, width), scale, offset, bare["nodata"], "reflectance", (i,)
         )
         single = ZarrArray(text, stored["classes"], (1, height, width), (1.0,), (0.0,), 0.0, "classes", (i,))
-        scene = make_scene(LazilyIndexedArray(array), box, attrs={**bare, "source": name}, **columns)
-        told = {"dtype": stored["classes"], "nodata": 0.0, "source": f"{name}, classes"}
+        marks = tags | dict(zip(MARKS, (str(seed), split), strict=True))
+        scene = make_scene(LazilyIndexedArray(array), box, attrs={**bare, "tags": marks, "source": name}, **columns)
+        told = {"dtype": stored["classes"], "nodata": 0.0, "tags": names, "source": f"{name}, classes"}
         yield name, scene, make_scene(LazilyIndexedArray(single), box, name="classes", attrs=told)

@@ -51,7 +51,7 @@ def generate(
     write: WriteOptions | None = None,
     progress: Any = None,
 ) -> dict[str, Any]:
-    """Draw tiles that look like a scene into a folder: rasters, a contact sheet, a STAC collection.
+    """Draw tiles that look like a scene into a folder: rasters or a store, a contact sheet, a STAC collection.
 
     Parameters
     ----------

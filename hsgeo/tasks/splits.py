@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from hsgeo.errors import ParameterError
+from hsgeo.scene.tile_store import MARKS
 
 #: splits, as many of them as there are shares
 NAMES = ("train", "val", "test")
-#: tags of a tile's rasters
-MARKS = ("SYNTHETIC_SEED", "SYNTHETIC_SPLIT")
 #: of training and validation
 DEFAULT = "0.8/0.2"
 #: the golden ratio's fraction, in units of 2^-64

@@ -1,7 +1,8 @@
-"""A STAC collection of generated tiles: one item for each, beside its rasters, with links that are all relative.
+"""A STAC collection of generated tiles: one item for each, beside its rasters or their store, with relative links.
 
-Items have the extensions label (what the class map shows), classification (its values), eo and raster (bands) and
-projection. What no extension says has the prefix ``hsgeo:``; all of it is told of in the collection's description.
+Items have the extensions label (what the class map shows), classification (its values), eo and raster (bands),
+projection, and zarr where tiles are in a store. What no extension says has the prefix ``hsgeo:``; all of it is told
+of in the collection's description.
 
 References
 ----------
@@ -13,7 +14,8 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,8 @@ import xarray as xr
 
 from hsgeo.errors import SceneReadError
 from hsgeo.scene import open_scene
-from hsgeo.scene.model import geobox_of
+from hsgeo.scene.model import geobox_of, label
+from hsgeo.scene.tile_store import MARKS, STORE, class_names, is_tile_store, open_tiles
 from hsgeo.scene.wgs84 import Footprint
 from hsgeo.tasks.generated import BESIDE
 
@@ -31,7 +34,8 @@ VERSION, COLLECTION = "1.1.0", "collection.json"
 EXTENSIONS = {
     name: f"https://stac-extensions.github.io/{name}/v{version}/schema.json"
     for name, version in (
-        ("label", "1.0.1"), ("classification", "2.0.0"), ("eo", "1.1.0"), ("raster", "1.1.0"), ("projection", "2.0.0")
+        ("label", "1.0.1"), ("classification", "2.0.0"), ("eo", "1.1.0"), ("raster", "1.1.0"),
+        ("projection", "2.0.0"), ("zarr", "1.1.0"),
     )
 }  # fmt: skip
 #: the whole earth, for tiles whose CRS has no place on it
@@ -39,6 +43,7 @@ EARTH = [-180.0, -90.0, 180.0, 90.0]
 #: names, without case and signs, under which headers say when a scene was recorded
 ACQUIRED = ("acquisitiondatetime", "acquisitiontime", "acquisitiondate", "sensingtime", "startdatetime", "starttime")
 GEOTIFF, COG = "image/tiff; application=geotiff", "image/tiff; application=geotiff; profile=cloud-optimized"
+ZARR = "application/vnd+zarr"
 ROLES = {"reflectance": ["data"], "abundances": ["labels", "labels-raster"], "classes": ["labels", "labels-raster"]}
 TITLES = {
     "reflectance": "Spectra in the bands and units of the scene",
@@ -54,10 +59,39 @@ have its pixel size and CRS; they do not show what is there. Where that CRS has 
 `datetime` is {when}.
 `hsgeo:split` is the split of a tile, decided by its seed `hsgeo:seed` alone: tiles of one seed are alike.
 """
+STORED = """\
+All tiles are in one zarr store: an asset is the part `hsgeo:index`, counted from 0, of the store's array `hsgeo:array`
+along its first dimension.
+"""
+
+
+@dataclass(frozen=True)
+class Tile:
+    """What the catalogue is told of a tile, however it is stored.
+
+    Attributes
+    ----------
+    name : str
+        Of its item.
+    scene : scene (band, y, x)
+        Reflectance, with provenance, seed and split in its tags.
+    classes : mapping of int to str
+        Names of the classes by their values.
+    pixels : mapping of int to int
+        How many have a value of the class map.
+    assets : mapping
+        Of each of `TITLES` where its values are and how its bands are stored.
+    """
+
+    name: str
+    scene: xr.DataArray
+    classes: Mapping[int, str]
+    pixels: Mapping[int, int]
+    assets: Mapping[str, Mapping[str, Any]]
 
 
 def write_catalogue(folder: Path) -> Path:
-    """Write ``collection.json`` and an item for each tile of a folder of ``hsgeo generate``, by what their rasters say.
+    """Write ``collection.json`` and an item for each tile of a folder of ``hsgeo generate``, by what is stored in it.
 
     Returns
     -------
@@ -69,65 +103,119 @@ def write_catalogue(folder: Path) -> Path:
     SceneReadError
         There are no tiles, or none of ours.
     """
-    tiles = [path for path in sorted(folder.glob("*.tif")) if not path.stem.endswith(BESIDE)]
-    if not tiles:
-        raise SceneReadError(f"{folder} holds no tiles; give a folder of hsgeo generate.")
-    found = [item(path, folder.name) for path in tiles]
-    record = provenance(open_scene(tiles[0], chunks=None), tiles[0])
-    for path, one in zip(tiles, found, strict=True):
-        _write(path.with_suffix(".json"), one, None)
+    store = folder / STORE
+    found, record = list[dict[str, Any]](), dict[str, Any]()
+    for tile in stored(store) if is_tile_store(store) else rasters(folder):
+        record, one = record or provenance(tile.scene), item(tile, folder.name)
+        _write(folder / f"{tile.name}.json", one, None)
+        if found:  # assets of one are enough for the collection, and those of thousands are large
+            del one["assets"]
+        found.append(one)
     target = folder / COLLECTION
     _write(target, collection(folder.name, found, record, (folder / "contact_sheet.png").exists()), 1)
     return target
 
 
-def item(path: Path, parent: str) -> dict[str, Any]:
+def tile_name(number: int, count: int) -> str:
+    """Of a tile, counted from 0, among `count` of them."""
+    return f"tile_{number + 1:0{len(str(count))}d}"
+
+
+def rasters(folder: Path) -> Iterator[Tile]:
+    """The tiles of a folder of rasters.
+
+    Raises
+    ------
+    SceneReadError
+        There are none.
+    """
+    import rasterio
+
+    paths = [path for path in sorted(folder.glob("*.tif")) if not path.stem.endswith(BESIDE)]
+    if not paths:
+        raise SceneReadError(f"{folder} holds no tiles; give a folder of hsgeo generate.")
+    for path in paths:
+        scene = open_scene(path, chunks=None)
+        provenance(scene)  # a raster of something else has none, nor others beside it
+        kind, assets = COG if scene.attrs["driver"] == "COG" else GEOTIFF, {}
+        for name, ending in zip(TITLES, ("", *BESIDE), strict=True):
+            file = path.with_stem(path.stem + ending)
+            with rasterio.open(file) as raster:
+                columns = raster.dtypes, raster.nodatavals, raster.scales, raster.offsets, raster.units
+                bands = [raster_band(*column) for column in zip(*columns, strict=True)]
+                if name == "classes":
+                    classes = class_names(raster.tags())
+                    pixels = counted(raster.read(1, window=window) for _, window in raster.block_windows(1))
+            assets[name] = {"href": f"./{file.name}", "type": kind, "raster:bands": bands}
+        yield Tile(path.stem, scene, classes, pixels, assets)
+
+
+def stored(place: Path) -> Iterator[Tile]:
+    """The tiles of a store; of its arrays the classes alone are read, each chunk once."""
+    import zarr
+
+    group: Any = zarr.open_group(place, mode="r")
+    shares, kinds, bands = group["abundances"], group["classes"], dict[str, list[dict[str, Any]]]()
+    (count, height, width), (_, rows, cols) = kinds.shape, kinds.chunks
+    told = {"href": f"./{place.name}", "type": ZARR}
+    opened = {"zarr:node_type": "group", "zarr:zarr_format": 3, "zarr:consolidated": True}
+    for number, (_, scene, classes) in enumerate(open_tiles(place)):
+        if not bands:  # the same of all tiles
+            columns = [scene[key].values.tolist() for key in ("scale", "offset", "units")]
+            how = scene.attrs["dtype"], scene.attrs["nodata"]
+            bands["reflectance"] = [raster_band(*how, *column) for column in zip(*columns, strict=True)]
+            bands["abundances"] = [raster_band("float32", float("nan"), unit="1")] * shares.shape[1]
+            bands["classes"] = [raster_band(classes.attrs["dtype"], 0.0)]
+        corners = ((y, x) for y in range(0, height, rows) for x in range(0, width, cols))
+        pixels = counted(kinds[number, y : y + rows, x : x + cols] for y, x in corners)
+        assets = {
+            name: {**told, **opened, "hsgeo:array": name, "hsgeo:index": number, "raster:bands": bands[name]}
+            for name in TITLES
+        }
+        yield Tile(tile_name(number, count), scene, class_names(classes.attrs["tags"]), pixels, assets)
+
+
+def item(tile: Tile, parent: str) -> dict[str, Any]:
     """The item of a tile in the collection `parent`, as JSON has it."""
-    shown = {"reflectance": path}
-    shown |= {kind.removeprefix("_"): path.with_name(f"{path.stem}{kind}{path.suffix}") for kind in BESIDE}
-    tile = open_scene(path, chunks=None)
-    record, when, box, tags = provenance(tile, path), acquired(tile), geobox_of(tile), tile.attrs["tags"]
-    table, count = classes_of(shown["classes"])
+    scene, classes = tile.scene, tile.classes
+    record, when, box, tags = provenance(scene), acquired(scene), geobox_of(scene), scene.attrs["tags"]
     footprint = Footprint.of(box)
     assert box.crs is not None  # every scene has one
     wkt, code = box.crs.to_wkt(), code_of(box.crs.to_wkt())
     properties = {
-        "title": f"{path.stem.replace('_', ' ')}, synthetic",
+        "title": f"{tile.name.replace('_', ' ')}, synthetic",
         "datetime": _text(when) if when else record["time"],
         "created": record["time"],
         "hsgeo:synthetic": True,
         "hsgeo:datetime": "acquisition" if when else "generation",
-        "hsgeo:seed": int(tags["SYNTHETIC_SEED"]),
-        "hsgeo:split": tags["SYNTHETIC_SPLIT"],
+        "hsgeo:seed": int(tags[MARKS[0]]),
+        "hsgeo:split": tags[MARKS[1]],
         "label:type": "raster",
         "label:properties": None,
         "label:description": "Class of each pixel, and the shares of the endmembers that it was made of",
         "label:tasks": ["segmentation", "regression"],
         "label:methods": ["automated"],
-        "label:classes": [{"name": None, "classes": list(table.values())}],
-        "label:overviews": [{"counts": [{"name": name, "count": count[v]} for v, name in table.items()]}],
+        "label:classes": [{"name": None, "classes": list(classes.values())}],
+        "label:overviews": [
+            {"counts": [{"name": name, "count": tile.pixels.get(v, 0)} for v, name in classes.items()]}
+        ],
         "proj:code": code,
         **({"proj:wkt2": wkt} if code is None else {}),
         "proj:shape": list(box.shape),
         "proj:transform": [float(v) for v in box.affine[:6]],
     }
-    kind = COG if tile.attrs["driver"] == "COG" else GEOTIFF
-    assets: dict[str, dict[str, Any]] = {
-        name: {"href": f"./{file.name}", "type": kind, "title": TITLES[name], "roles": ROLES[name]}
-        for name, file in shown.items()
-    }
-    for name, file in shown.items():
-        assets[name]["raster:bands"] = raster_bands(file)
-    assets["reflectance"]["eo:bands"] = eo_bands(tile)
-    assets["classes"]["classification:classes"] = classification(table)
+    assets = {name: {**told, "title": TITLES[name], "roles": ROLES[name]} for name, told in tile.assets.items()}
+    assets["reflectance"]["eo:bands"] = eo_bands(scene)
+    assets["classes"]["classification:classes"] = classification(classes)
     up = {"href": f"./{COLLECTION}", "type": "application/json"}
     links: list[dict[str, Any]] = [{"rel": rel, **up} for rel in ("root", "parent", "collection")]
-    source = {"rel": "source", "href": f"./{path.stem}.json", "type": "application/geo+json"}
+    source = {"rel": "source", "href": f"./{tile.name}.json", "type": "application/geo+json"}
+    in_store = "zarr:node_type" in assets["reflectance"]
     return {
         "type": "Feature",
         "stac_version": VERSION,
-        "stac_extensions": list(EXTENSIONS.values()),
-        "id": path.stem,
+        "stac_extensions": [url for name, url in EXTENSIONS.items() if name != "zarr" or in_store],
+        "id": tile.name,
         "collection": parent,
         "geometry": None if footprint is None else footprint.geometry,
         **({} if footprint is None else {"bbox": footprint.bbox}),
@@ -147,7 +235,7 @@ def collection(name: str, items: Sequence[Mapping[str, Any]], record: Mapping[st
         "acquisition": "when the scene was recorded",
         "generation": "when the tiles were generated, since the scene does not say when it was recorded",
     }[first["properties"]["hsgeo:datetime"]]
-    scene = record["inputs"][0]["name"]
+    scene, in_store = record["inputs"][0]["name"], "hsgeo:index" in first["assets"]["reflectance"]
     kinds = {
         kind: {key: asset[key] for key in ("type", "title", "roles", "classification:classes") if key in asset}
         for kind, asset in first["assets"].items()
@@ -158,7 +246,7 @@ def collection(name: str, items: Sequence[Mapping[str, Any]], record: Mapping[st
         "stac_extensions": [EXTENSIONS["classification"]],
         "id": name,
         "title": f"Synthetic tiles of {scene}",
-        "description": DESCRIPTION.format(scene=scene, when=when),
+        "description": DESCRIPTION.format(scene=scene, when=when) + (STORED if in_store else ""),
         "keywords": ["synthetic", "hyperspectral", "labels"],
         "license": "other",
         "extent": {
@@ -204,31 +292,25 @@ def eo_bands(scene: xr.DataArray) -> list[dict[str, Any]]:
     return out
 
 
-def raster_bands(path: Path) -> list[dict[str, Any]]:
-    """How the values of each band of a raster are stored."""
-    import rasterio
-
-    with rasterio.open(path) as dataset:
-        stored = zip(dataset.dtypes, dataset.nodatavals, dataset.scales, dataset.offsets, dataset.units, strict=True)
-    out = []
-    for dtype, nodata, scale, offset, unit in stored:
-        one: dict[str, Any] = {"data_type": dtype, "sampling": "area"}
-        if nodata is not None:
-            one["nodata"] = "nan" if np.isnan(nodata) else nodata
-        if (scale, offset) != (1, 0):
-            one |= {"scale": scale, "offset": offset}
-        out.append(one | ({"unit": unit} if unit else {}))
-    return out
+def raster_band(
+    dtype: str, nodata: float | None, scale: float = 1, offset: float = 0, unit: str | None = None
+) -> dict[str, Any]:
+    """How the values of a band are stored."""
+    out: dict[str, Any] = {"data_type": dtype, "sampling": "area"}
+    if nodata is not None:
+        out["nodata"] = "nan" if np.isnan(nodata) else nodata
+    if (scale, offset) != (1, 0):
+        out |= {"scale": scale, "offset": offset}
+    return out | ({"unit": unit} if unit else {})
 
 
-def classes_of(path: Path) -> tuple[dict[int, str], Counter[int]]:
-    """Names of the classes of a class map, by their values, and their pixels."""
-    import rasterio
-
-    with rasterio.open(path) as dataset:
-        tags, values = dataset.tags(), dataset.read(1)
-    found = {int(key[6:]): name for key, name in tags.items() if re.fullmatch(r"CLASS_\d+", key)}
-    return dict(sorted(found.items())), Counter(values.ravel().tolist())
+def counted(parts: Iterable[np.ndarray]) -> Counter[int]:
+    """How many pixels have a value, of the parts of a class map."""
+    pixels: Counter[int] = Counter()
+    for part in parts:
+        values, counts = np.unique(part, return_counts=True)
+        pixels.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
+    return pixels
 
 
 def classification(table: Mapping[int, str]) -> list[dict[str, Any]]:
@@ -250,7 +332,7 @@ def acquired(scene: xr.DataArray) -> datetime | None:
     return None
 
 
-def provenance(scene: xr.DataArray, path: Path) -> dict[str, Any]:
+def provenance(scene: xr.DataArray) -> dict[str, Any]:
     """The record of what a tile is.
 
     Raises
@@ -260,11 +342,11 @@ def provenance(scene: xr.DataArray, path: Path) -> dict[str, Any]:
     """
     try:
         record = json.loads(scene.attrs["tags"]["HSGEO_PROVENANCE"])
-        if record["synthetic"] and "SYNTHETIC_SPLIT" in scene.attrs["tags"]:
+        if record["synthetic"] and MARKS[1] in scene.attrs["tags"]:
             return record
     except (KeyError, TypeError, ValueError):
         pass
-    raise SceneReadError(f"{path} is no tile of hsgeo generate, or one of an older version; generate it again.")
+    raise SceneReadError(f"{label(scene)} is no tile of hsgeo generate, or one of an older version; generate it again.")
 
 
 def united(boxes: Sequence[Sequence[float]]) -> list[float]:

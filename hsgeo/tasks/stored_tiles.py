@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from hsgeo.errors import SceneReadError
-from hsgeo.scene.tile_store import is_tile_store, open_tiles
+from hsgeo.scene.tile_store import MARKS, STORE, class_names, is_tile_store, open_tiles
 
 
 @dataclass
@@ -29,7 +28,7 @@ class StoredTiles:
     @staticmethod
     def place(folder: Path) -> Path | None:
         """The store that a folder is or holds; None where it is none."""
-        return next((place for place in (folder, folder / "tiles.zarr") if is_tile_store(place)), None)
+        return next((place for place in (folder, folder / STORE) if is_tile_store(place)), None)
 
     @classmethod
     def of(cls, place: Path) -> StoredTiles:
@@ -40,17 +39,12 @@ class StoredTiles:
         SceneReadError
             It is incomplete.
         """
-        try:
-            with xr.open_zarr(place) as store:
-                seeds, splits = store["seed"].values.tolist(), store["split"].values.tolist()
-                told = store["classes"].attrs
-                table = dict(zip(told["flag_values"], told["class_names"], strict=True))
-            scenes = [(scene, classes) for _, scene, classes in open_tiles(place)]
-        except (OSError, KeyError, ValueError) as error:
-            raise SceneReadError(f"{place} is no store of hsgeo generate, or incomplete ({error!r}).") from error
-        first = scenes[0][0]
-        bands = np.flatnonzero(np.isfinite(first.values).any((1, 2)))
-        return cls(str(place), seeds, table, bands, first["wavelength"].values[bands], splits, scenes)
+        scenes = [(scene, classes) for _, scene, classes in open_tiles(place)]
+        seeds, splits = ([scene.attrs["tags"][mark] for scene, _ in scenes] for mark in MARKS)
+        first, kinds = scenes[0]
+        table, bands = class_names(kinds.attrs["tags"]), np.flatnonzero(np.isfinite(first.values).any((1, 2)))
+        wavelengths = first["wavelength"].values[bands]
+        return cls(str(place), [int(seed) for seed in seeds], table, bands, wavelengths, splits, scenes)
 
     def splits(self) -> list[str]:
         """Of every tile."""

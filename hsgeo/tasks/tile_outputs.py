@@ -1,4 +1,4 @@
-"""Generated tiles as they are written: GeoTIFFs or one zarr store, and a contact sheet, in a folder.
+"""Generated tiles as they are written: GeoTIFFs or one zarr store, a contact sheet and a catalogue, in a folder.
 
 Values come from the arrays of the working store, those of a tile that is cut window by window.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,21 +24,19 @@ from hsgeo.scene.encode import Encoding
 from hsgeo.scene.metadata import describe
 from hsgeo.scene.model import geobox_of
 from hsgeo.scene.staging import folder_of, publish_folder, staged, write_errors
-from hsgeo.scene.tile_store import TileStore, open_tiles
+from hsgeo.scene.tile_store import MARKS, STORE, TileStore, class_tags, is_tile_store, open_tiles
 from hsgeo.scene.window import Window
 from hsgeo.scene.write import FORMATS, plan_windows
 from hsgeo.tasks.options import WriteOptions
 from hsgeo.tasks.outputs import BLOCK_OPTIONS, block_options
-from hsgeo.tasks.splits import MARKS, tile_tags
-from hsgeo.tasks.stac import write_catalogue
+from hsgeo.tasks.splits import tile_tags
+from hsgeo.tasks.stac import tile_name, write_catalogue
 
 if TYPE_CHECKING:
     from hsgeo.methods.generation.hud import Hud
 
 #: tiles of a contact sheet, and pixels of each
 SHOWN, SHEET = 64, 128
-#: name of the store in the folder
-STORE = "tiles.zarr"
 FORMAT_OPTIONS = ("tif", "zarr")
 TAGS = {"SYNTHETIC": "yes", "SYNTHETIC_MODEL": "hsgeo hud"}
 
@@ -116,7 +115,7 @@ class TileFolder:
             shown = [decimated(scene, rgb, SHEET) for number, scene in enumerate(made) if number < SHOWN]
             with write_errors(self.target, SHOWN * SHEET**2):
                 write_png(inside / "contact_sheet.png", contact_sheet(shown))
-                if self.kind == "tif":
+                if not is_tile_store(inside):
                     write_catalogue(inside)
             size = sum(path.stat().st_size for path in inside.rglob("*") if path.is_file())
             publish_folder(folder, self.target)
@@ -142,7 +141,7 @@ class TileFolder:
         if name == "abundances":
             attrs = {"tags": self.tags(number), "dtype": "float32", "nodata": float("nan")}
             return make_scene(values, self.box(number), name=name, attrs=attrs, band_name=self.names(), units="1")
-        told = {f"CLASS_{value}": text for value, text in self.model.named_kinds().items()}
+        told = class_tags(self.model.named_kinds())
         attrs = {"tags": self.tags(number) | told, "dtype": values.dtype.name, "nodata": 0.0}
         return make_scene(values, self.box(number), name=name, attrs=attrs, band_name=["class"])
 
@@ -175,7 +174,7 @@ class TileFolder:
         if not (self.canvas.whole or self.write.cog or {k.upper() for k in creation} & BLOCK_OPTIONS):
             creation |= block_options(arrays["reflectance"])
         for number, values in self._tiles(arrays):
-            stem = f"tile_{number + 1:0{len(str(self.canvas.count))}d}"
+            stem = tile_name(number, self.canvas.count)
             for name, data in values.items():
                 scene = self.scene(number, data) if name == "reflectance" else self.beside(number, name, data)
                 path = inside / (f"{stem}.tif" if name == "reflectance" else f"{stem}_{name}.tif")
@@ -186,7 +185,7 @@ class TileFolder:
             yield open_scene(inside / f"{stem}.tif", chunks=None)
 
     def _store(self, inside: Path, arrays: Mapping[str, Any], stage: Any) -> Iterator[xr.DataArray]:
-        """Write all tiles into one store; gives each as it is read back."""
+        """Write all tiles into one store; gives those of the contact sheet as they are read back."""
         place = inside if self.target.suffix.lower() == ".zarr" else inside / STORE
         blank = np.broadcast_to(np.zeros((), self.code.dtype), (self.model.count, *(self.canvas.size,) * 2))
         first = self.scene(0, blank)
@@ -221,5 +220,5 @@ class TileFolder:
         except BaseException:
             store.close()
             raise
-        for _, scene, _ in open_tiles(place):
+        for _, scene, _ in islice(open_tiles(place), SHOWN):
             yield scene

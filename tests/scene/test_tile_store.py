@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import rasterio
@@ -11,7 +13,7 @@ from hsgeo.bench.protocols import on_grid
 from hsgeo.cli.app import run
 from hsgeo.errors import SceneReadError
 from hsgeo.scene import open_scene, write_scene
-from hsgeo.scene.tile_store import is_tile_store, open_tiles
+from hsgeo.scene.tile_store import MARKS, class_names, is_tile_store, open_tiles
 from tests.methods.restoration.test_subspace import noisy, truth
 
 TINY = ["--set", "widths=[8,12]", "--set", "blocks=1", "--set", "batch=2", "--set", "crop=16", "--set", "steps=3"]
@@ -79,11 +81,23 @@ def test_tiles_are_scenes(folder) -> None:
         kinds = open_scene(folder / f"tifs/tile_{i}_classes.tif", chunks=None)
         np.testing.assert_array_equal(classes.values, kinds.values)
         assert set(np.unique(classes.values)) <= {3, 7} and scene.attrs["tags"]["SYNTHETIC"] == "yes"
+        for mark in MARKS:
+            assert scene.attrs["tags"][mark] == beside.attrs["tags"][mark]
+        assert class_names(classes.attrs["tags"]) == class_names(kinds.attrs["tags"]) == {3: "class 3", 7: "class 7"}
+
+
+def test_catalogues_tell_alike_how_scaled_integers_are_stored(folder) -> None:
+    for i in (1, 2, 3):
+        raster, store = (
+            json.loads((folder / name / f"tile_{i}.json").read_text())["assets"] for name in ("tifs", "both")
+        )
+        for name, asset in store.items():
+            assert asset["raster:bands"] == raster[name]["raster:bands"]
+        first = store["reflectance"]["raster:bands"][0]
+        assert (first["data_type"], first["nodata"], first["scale"], first["offset"]) == ("int16", -32768, 1e-4, 0)
 
 
 def test_a_store_is_assessed_as_its_tiles(folder, capfd) -> None:
-    import json
-
     found = {}
     rest = ["--reference", str(folder / "s.tif"), "--labels", str(folder / "labels.tif"), "--no-networks", "--json"]
     for name in ("tifs", "both", "both/tiles.zarr"):
@@ -103,6 +117,11 @@ def test_what_is_no_such_store(folder, tmp_path) -> None:
         list(open_tiles(tmp_path / "scene.zarr"))
     with pytest.raises(SceneReadError, match="holds generated tiles"):
         open_scene(folder / "both/tiles.zarr")
-    assert {p.name for p in (folder / "both").iterdir()} == {"tiles.zarr", "contact_sheet.png"}
+    items = {f"tile_{i}.json" for i in (1, 2, 3)}
+    assert {p.name for p in (folder / "both").iterdir()} == items | {
+        "tiles.zarr",
+        "contact_sheet.png",
+        "collection.json",
+    }
     assert (folder / "store.zarr/contact_sheet.png").read_bytes()[:4] == b"\x89PNG"
     assert not [p.name for p in folder.iterdir() if p.name.startswith(".")]

@@ -9,7 +9,7 @@ import pytest
 
 from hsgeo.bench.protocols import on_grid
 from hsgeo.scene import write_scene
-from hsgeo.tasks import GenerationOptions, HoldOut, RunOptions, generate, train_hud
+from hsgeo.tasks import GenerationOptions, HoldOut, RunOptions, WriteOptions, generate, train_hud
 from tests.methods.restoration.test_subspace import noisy, truth
 
 #: of a training and of the tiles
@@ -26,7 +26,10 @@ def labels_of(shape: tuple[int, int]) -> np.ndarray:
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory) -> Path:
-    """A folder of ``s.tif``, ``labels.tif``, ``m.safetensors``, ``m_held_out.tif`` and ``tiles``."""
+    """A folder of ``s.tif``, ``labels.tif``, ``m.safetensors``, ``m_held_out.tif``, and tiles of one model.
+
+    They are in ``tiles`` as rasters, in ``stored`` as a store of small chunks, and in ``alone.zarr``.
+    """
     folder = tmp_path_factory.mktemp("made")
     scene = on_grid(noisy(truth((48, 52)), 0.005), 30, np.linspace(400, 900, 24), 10.0)
     good = np.arange(24) != 5
@@ -41,11 +44,13 @@ def made(tmp_path_factory) -> Path:
         hold_out=HoldOut.of("0.25", 12, 2),
         params=TINY,
     )
-    generate(
-        folder / "s.tif",
-        folder / "tiles",
-        model=folder / "m.safetensors",
-        options=GenerationOptions(COUNT, SIZE, STEPS),
-        run=RunOptions(seed=SEED),
-    )
+    for name, kind, creation in (("tiles", "tif", {}), ("stored", "zarr", {"CHUNK": "8"}), ("alone.zarr", "zarr", {})):
+        generate(
+            folder / "s.tif",
+            folder / name,
+            model=folder / "m.safetensors",
+            options=GenerationOptions(COUNT, SIZE, STEPS, format=kind),
+            run=RunOptions(seed=SEED),
+            write=WriteOptions(creation=creation),
+        )
     return folder

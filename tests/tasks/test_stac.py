@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import warnings
+from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,9 +13,11 @@ import numpy as np
 import pystac
 import pytest
 import rasterio
+import xarray as xr
 from pyproj import CRS
 from pystac.validation.stac_validator import JsonSchemaSTACValidator
 from rasterio.warp import transform_bounds
+from zarr.storage import LocalStore
 
 import hsgeo
 from hsgeo.errors import SceneReadError
@@ -43,11 +46,12 @@ def items(made) -> list[pystac.Item]:
     return sorted(collection.get_items(), key=lambda item: item.id)
 
 
-def test_every_file_is_valid_by_the_schemas_that_pystac_brings(made) -> None:
+@pytest.mark.parametrize("name", ["tiles", "stored"])
+def test_every_file_is_valid_by_the_schemas_that_pystac_brings(made, name) -> None:
     """Those of the core, which need no network."""
     validator = JsonSchemaSTACValidator()
-    validator.validate_core(raw(made / "tiles" / "collection.json"), pystac.STACObjectType.COLLECTION, "1.1.0")
-    files = sorted((made / "tiles").glob("tile_*.json"))
+    validator.validate_core(raw(made / name / "collection.json"), pystac.STACObjectType.COLLECTION, "1.1.0")
+    files = sorted((made / name).glob("tile_*.json"))
     assert len(files) == COUNT
     for path in files:
         validator.validate_core(raw(path), pystac.STACObjectType.ITEM, "1.1.0")
@@ -57,16 +61,17 @@ def test_every_file_is_valid_by_the_schemas_that_pystac_brings(made) -> None:
         validator.validate_core(broken, pystac.STACObjectType.ITEM, "1.1.0")
 
 
-def test_all_links_and_assets_are_relative_and_there(made, tmp_path) -> None:
-    moved = shutil.copytree(made / "tiles", tmp_path / "elsewhere")
+@pytest.mark.parametrize("name", ["tiles", "stored"])
+def test_all_links_and_assets_are_relative_and_there(made, tmp_path, name) -> None:
+    moved = shutil.copytree(made / name, tmp_path / "elsewhere")
     for path in moved.glob("*.json"):
         content = raw(path)
         targets = [*content["links"], *content["assets"].values()]
         assert targets and all(one["href"].startswith("./") for one in targets)
-        assert all((moved / one["href"]).is_file() for one in targets)
+        assert all((moved / one["href"]).exists() for one in targets)
     found = pystac.Collection.from_file(str(moved / "collection.json"))
     assert [item.id for item in found.get_items()] == [f"tile_{i}" for i in range(1, COUNT + 1)]
-    assert all(item.get_collection().id == "tiles" and item.get_root().id == "tiles" for item in found.get_items())
+    assert all(item.get_collection().id == name and item.get_root().id == name for item in found.get_items())
 
 
 def test_items_are_true_of_their_rasters(made, items) -> None:
@@ -128,6 +133,63 @@ def test_the_collection_says_what_it_is(made, items) -> None:
     want = [*boxes[:, :2].min(0), *boxes[:, 2:].max(0)]
     np.testing.assert_allclose(found["extent"]["spatial"]["bbox"][0], want)
     assert found["assets"]["contact_sheet"]["type"] == "image/png"
+
+
+def test_items_of_a_store_are_those_of_the_rasters(made, items) -> None:
+    """All but where values are, which leads to the same ones."""
+    places = {"href", "type", "hsgeo:array", "hsgeo:index", "zarr:node_type", "zarr:zarr_format", "zarr:consolidated"}
+    collection = pystac.Collection.from_file(str(made / "stored" / "collection.json"))
+    found = sorted(collection.get_items(), key=lambda item: item.id)
+    for number, (one, other) in enumerate(zip(found, items, strict=True)):
+        (*rest, zarr), theirs = one.stac_extensions, other.stac_extensions
+        assert sorted(rest) == sorted(theirs) and zarr == "https://stac-extensions.github.io/zarr/v1.1.0/schema.json"
+        assert (one.id, one.geometry, one.bbox, one.datetime) == (other.id, other.geometry, other.bbox, other.datetime)
+        told, wanted = one.properties | {"created": None}, other.properties | {"created": None}
+        assert told == wanted and told["hsgeo:seed"] == SEED + number
+        for name, asset in one.assets.items():
+            wanted = other.assets[name].to_dict()
+            assert {k: v for k, v in asset.to_dict().items() if k not in places} == {
+                k: v for k, v in wanted.items() if k not in places
+            }
+            assert asset.media_type == pystac.MediaType.ZARR and asset.href == "./tiles.zarr"
+            head = raw(made / "stored" / asset.href / "zarr.json")
+            assert asset.extra_fields["zarr:node_type"] == head["node_type"]
+            assert asset.extra_fields["zarr:zarr_format"] == head["zarr_format"]
+            assert asset.extra_fields["zarr:consolidated"] is ("consolidated_metadata" in head)
+            store = xr.open_zarr(made / "stored" / asset.href)
+            there = store[asset.extra_fields["hsgeo:array"]][asset.extra_fields["hsgeo:index"]]
+            assert int(there["seed"]) == told["hsgeo:seed"] and str(there["split"].values) == told["hsgeo:split"]
+            with rasterio.open(made / "tiles" / other.assets[name].href) as raster:
+                np.testing.assert_array_equal(there.values.reshape(raster.read().shape), raster.read())
+    whole, rasters = (raw(made / name / "collection.json") for name in ("stored", "tiles"))
+    assert "`hsgeo:index`" in whole["description"] and "`hsgeo:index`" not in rasters["description"]
+    for key in ("extent", "summaries", "hsgeo:splits", "hsgeo:held_out", "assets"):
+        assert whole[key] == rasters[key]
+
+
+def test_of_a_store_each_class_is_read_once(made, tmp_path, monkeypatch) -> None:
+    """Of tiles of nine chunks, and nothing else that grows with the tiles."""
+    folder, reads, get = shutil.copytree(made / "stored", tmp_path / "stored"), [], LocalStore.get
+    before = {path.name: path.read_bytes() for path in folder.glob("*.json")}
+
+    async def noted(self: LocalStore, key: str, *given, **more):
+        reads.append(key)
+        return await get(self, key, *given, **more)
+
+    monkeypatch.setattr(LocalStore, "get", noted)
+    for path in folder.glob("*.json"):
+        path.unlink()
+    write_catalogue(folder)
+    assert {path.name: path.read_bytes() for path in folder.glob("*.json")} == before
+    chunks = [key for key in reads if key.startswith("classes/c/")]
+    assert len(set(chunks)) == len(chunks) == COUNT * 9
+    assert not [key for key in reads if key.startswith(("reflectance/c/", "abundances/c/"))]
+    assert max(Counter(reads).values()) < COUNT  # what all tiles share is not read for each
+
+
+def test_a_store_alone_has_no_collection(made) -> None:
+    assert [path.name for path in (made / "alone.zarr").glob("*.json")] == ["zarr.json"]
+    assert not list(made.glob("*.json"))
 
 
 def test_without_a_place_or_a_time(made, tmp_path) -> None:
