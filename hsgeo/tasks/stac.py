@@ -43,7 +43,7 @@ EARTH = [-180.0, -90.0, 180.0, 90.0]
 #: names, without case and signs, under which headers say when a scene was recorded
 ACQUIRED = ("acquisitiondatetime", "acquisitiontime", "acquisitiondate", "sensingtime", "startdatetime", "starttime")
 GEOTIFF, COG = "image/tiff; application=geotiff", "image/tiff; application=geotiff; profile=cloud-optimized"
-ZARR = "application/vnd+zarr"
+ZARR = "application/vnd.zarr"
 ROLES = {"reflectance": ["data"], "abundances": ["labels", "labels-raster"], "classes": ["labels", "labels-raster"]}
 TITLES = {
     "reflectance": "Spectra in the bands and units of the scene",
