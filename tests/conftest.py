@@ -16,6 +16,8 @@ from hsgeo.cli import CACHE, THREADING
 
 for _name, _value in (THREADING | CACHE).items():  # as the command line does, before torch is loaded
     os.environ.setdefault(_name, _value)
+if "PYTEST_XDIST_WORKER" in os.environ:  # others run beside
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the background, where programs inherit deaf ears
     signal.signal(signal.SIGINT, signal.default_int_handler)
