@@ -21,9 +21,12 @@ def generate(
     size: Annotated[int, typer.Option("--size", help="Side of a tile, pixels.")] = 128,
     wanted: Annotated[str | None, typer.Option("--class", help="Of which tiles are full, by name or number.")] = None,
     labels: Annotated[
-        str | None, typer.Option("--labels", help="Raster of classes that tiles are laid out by.")
+        str | None, typer.Option("--labels", help="Raster of classes whose middle tiles are laid out by.")
     ] = None,
     steps: Annotated[int, typer.Option("--steps", help="Of the sampler.")] = 50,
+    eta: Annotated[
+        float, typer.Option("--eta", help="Noise drawn at each step: 1 as published (ancestral), 0 none (DDIM).")
+    ] = 1.0,
     no_variability: Annotated[
         bool, typer.Option("--no-variability", help="Spectra are mixtures of the endmembers alone.")
     ] = False,
@@ -55,7 +58,7 @@ def generate(
     target = output or str(derived_output(scene, "_generated", ""))
     writing = o.Writing(cog, co, overwrite=overwrite).options(resume)
     options = GenerationOptions(
-        count, size, steps, not no_variability, not no_noise, wanted, labels, format, method, split
+        count, size, steps, not no_variability, not no_noise, wanted, labels, format, method, split, eta
     )
     if not dry_run:
         check_generated(scene, target, options, writing)
@@ -78,7 +81,7 @@ def model_rows(r: dict[str, Any]) -> list[tuple[str, Any]]:
         ("spectra", f"mean cosine {r['cosine']:.5f} of the scene's pixels and what these make of them"),
         (
             "classes",
-            f"{', '.join(r['classes'])}; right of {r['class_accuracy']:.0%} of the labelled pixels"
+            f"{', '.join(r['classes'])}; right of {r['class_accuracy']:.0%} of labelled pixels held back"
             if r["classes"]
             else None,
         ),

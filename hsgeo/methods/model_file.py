@@ -83,6 +83,8 @@ def read_model(path: Place, method: str, number: int, inputs: str) -> tuple[dict
         raise ModelError(f"{path}: not a model of {method}; give one that hsgeo train {method} has written.")
     if header.pop("format", None) != number:
         raise ModelError(f"{path}: written by hsgeo {header.get('version')} for other layers; train it again.")
+    if any(torch.isnan(value).any() for value in state.values()):
+        raise ModelError(f"{path}: damaged, it holds numbers that are none; copy it again, or train it again.")
     return header, state
 
 

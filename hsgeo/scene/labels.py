@@ -72,24 +72,69 @@ class Labels:
         return cls.of(raster)
 
 
-def place_of(names: list[str], name: str) -> int:
-    """The place of a class in a list of names; a number stands for ``class`` and that number.
+@dataclass(frozen=True)
+class Classes:
+    """Classes that a model knows.
 
-    Raises
-    ------
-    ParameterError
-        It is not in the list.
+    Attributes
+    ----------
+    names : list of str
+    values : list of int
+        That the raster had that they were learned from.
     """
-    plain = [n.casefold() for n in names]
-    for wanted in (name.casefold(), f"class {name}".casefold()):
+
+    names: list[str]
+    values: list[int]
+
+    def place(self, wanted: str) -> int:
+        """Of a class given by its name, or by its value.
+
+        Raises
+        ------
+        ParameterError
+            There is none.
+        """
+        place = self._find(wanted)
+        if place is None:
+            raise ParameterError(f"--class {wanted!r}: the model has {self}.{did_you_mean(wanted, self.names)}")
+        return place
+
+    def places(self, raster: str, labels: Labels) -> np.ndarray:
+        """Of each class of labels, and -1 at the end; -1 as well for one that is nowhere in the labels' numbers.
+
+        They are the same where their names are, and where the labels have no names, their values.
+
+        Raises
+        ------
+        ParameterError
+            One of `raster` is none of these.
+        """
+        found = np.full(len(labels.names) + 1, -1, np.int16)
+        used = set(np.unique(labels.numbers).tolist())
+        for i, name in enumerate(labels.names):
+            place = self._find(name) if i in used else -1
+            if place is None:
+                raise ParameterError(f"{raster}: it has {name}, and the model has {self}.")
+            found[i] = place
+        return found
+
+    def _find(self, wanted: str) -> int | None:
+        plain = [name.casefold() for name in self.names]
+        wanted = wanted.strip().casefold()
         if wanted in plain:
             return plain.index(wanted)
-    listed = ", ".join(names) or "none"
-    raise ParameterError(f"--class {name!r}: the model has {listed}.{did_you_mean(name, names)}")
+        value = wanted.removeprefix("class ")
+        return self.values.index(int(value)) if value.isdecimal() and int(value) in self.values else None
+
+    def __str__(self) -> str:
+        each = zip(self.names, self.values, strict=True)
+        return ", ".join(n if n == f"class {v}" else f"{n} ({v})" for n, v in each) or "none"
 
 
 def _names(raster: xr.DataArray) -> dict[int, str]:
-    """Names of values as an ENVI classification lists them, from 0 on."""
+    """Names of values as an ENVI classification lists them, from 0 on, or tags ``CLASS_3``."""
+    tags = {name.removeprefix("CLASS_"): text for name, text in raster.attrs.get("tags", {}).items()}
     listed = raster.attrs.get("domains", {}).get("ENVI", {}).get("class_names", "")
     parts = [part.strip() for part in listed.strip("{} \n").split(",")]
-    return {value: part for value, part in enumerate(parts) if part}
+    named = {value: part for value, part in enumerate(parts) if part}
+    return named | {int(value): text for value, text in tags.items() if value.isdecimal()}

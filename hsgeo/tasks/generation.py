@@ -15,6 +15,7 @@ import xarray as xr
 
 from hsgeo.engine.identity import read_identity
 from hsgeo.errors import ParameterError
+from hsgeo.scene.labels import Classes
 from hsgeo.scene.model import label
 from hsgeo.scene.notes import log_note
 from hsgeo.scene.open import require_scene
@@ -42,7 +43,6 @@ def generate(
     output: str | os.PathLike[str],
     *,
     model: str | os.PathLike[str] | None = None,
-    options: GenerationOptions | None = None,
     sensor: str | None = None,
     bands: str | None = None,
     bbox: tuple[float, float, float, float] | None = None,
@@ -50,6 +50,7 @@ def generate(
     run: RunOptions | None = None,
     write: WriteOptions | None = None,
     progress: Any = None,
+    **options: Any,
 ) -> dict[str, Any]:
     """Draw tiles that look like a scene into a folder: rasters or a store, a contact sheet, a STAC collection.
 
@@ -61,7 +62,6 @@ def generate(
         Folder; it appears whole or not at all.
     model : path, optional
         Of `train_hud`; trained on the scene without.
-    options : GenerationOptions, optional
     sensor, bands, bbox
         As in `hsgeo.open_scene`.
     params : mapping, optional
@@ -70,6 +70,8 @@ def generate(
         Seed of the first tile, part of a tile that is drawn at a time, memory, workers and device: what is drawn does
         not depend on the last four.
     write : WriteOptions, optional
+    **options
+        ``count``, ``size``, ``steps`` and what else `hsgeo.tasks.GenerationOptions` has.
 
     Returns
     -------
@@ -82,9 +84,9 @@ def generate(
         One of its leaves: a scene, a model or options that cannot serve.
     """
     subset = {"sensor": sensor, "bands": bands, "bbox": bbox}
-    write = write or WriteOptions()
-    check_generated(scene, output, options or GenerationOptions(), write)
-    return GenerationJob(scene, options, model=model, subset=subset, run=run, params=params, progress=progress).write(
+    write, told = write or WriteOptions(), GenerationOptions(**options)
+    check_generated(scene, output, told, write)
+    return GenerationJob(scene, told, model=model, subset=subset, run=run, params=params, progress=progress).write(
         output, write
     )
 
@@ -149,8 +151,7 @@ class GenerationJob(Job):
             self._model.refuse(label(self.source), self.source.sizes["band"], self.source["wavelength"].values)
             self.settings = self._model.settings
         check_steps(self.settings, o.steps)
-        classes = [] if self._model is None else self._model.classes
-        self.wanted = wanted_of(classes, o)
+        self.wanted = wanted_of(Classes([], []) if self._model is None else self._model.known, o)
 
     def _fit(self) -> Hud:
         return trained_on(self.source, self.settings, self.run, self.progress)
@@ -263,7 +264,7 @@ class GenerationJob(Job):
                 else:
                     self.model.save(folder / MODEL)
                 identity["model"] = fingerprint(folder / MODEL)
-            drawing = Drawing(self.run.seed, o.steps, o.variability, o.sensor_noise, self.wanted)
+            drawing = Drawing(self.run.seed, o.steps, o.variability, o.sensor_noise, self.wanted, o.eta)
             drawn = draw(
                 self.model, canvas, drawing, code, folder, identity, self.run, self.progress, self.notes
             )  # fmt: skip

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from hsgeo.errors import GridError, ParameterError
-from hsgeo.scene.labels import Labels, place_of
+from hsgeo.scene.labels import Classes, Labels
 from hsgeo.scene.model import label
 from hsgeo.tasks.hud_training import opened_labels
 from hsgeo.tasks.inputs import Scene, path_of
@@ -31,13 +29,16 @@ class GenerationOptions:
     wanted : str, optional
         A class, name or number, that tiles are full of.
     layout : path or scene, optional
-        A raster of classes, from whose middle every tile takes its layout.
+        A raster of classes, from whose middle every tile takes its layout, wherever it lies; classes are known by their
+        names, or where it has none, by their values.
     format : {"tif", "zarr"}
         Three GeoTIFFs a tile, or one zarr store of all.
     method : str
         ``hud``.
     split : str
         Shares of the tiles for training and validation, or for these and a test; see `hsgeo.tasks.splits`.
+    eta : float
+        Noise that is drawn at each step: 1 as in the published sampler (ancestral), 0 none (DDIM).
     """
 
     count: int = 1
@@ -50,6 +51,7 @@ class GenerationOptions:
     format: str = "tif"
     method: str = "hud"
     split: str = DEFAULT
+    eta: float = 1.0
 
     def check(self) -> None:
         """Refuse numbers that cannot be.
@@ -62,6 +64,8 @@ class GenerationOptions:
         for name in ("count", "size", "steps"):
             if getattr(self, name) < 1:
                 raise ParameterError(f"--{name} {getattr(self, name)}: at least 1.")
+        if not 0 <= self.eta <= 1:
+            raise ParameterError(f"--eta {self.eta:g}: from 0, DDIM, to 1, ancestral.")
         if self.wanted is not None and self.layout is not None:
             raise ParameterError("--class and --labels say the same in two ways; give one of them.")
         Shares.of(self.split)
@@ -71,7 +75,7 @@ class GenerationOptions:
         return {**{f.name: getattr(self, f.name) for f in fields(self)}, "layout": path_of(self.layout)}
 
 
-def wanted_of(classes: list[str], o: GenerationOptions) -> Wanted | None:
+def wanted_of(classes: Classes, o: GenerationOptions) -> Wanted | None:
     """What is asked for of every tile, shares of the classes of a window; None where nothing is.
 
     Raises
@@ -85,10 +89,10 @@ def wanted_of(classes: list[str], o: GenerationOptions) -> Wanted | None:
 
     if o.wanted is None and o.layout is None:
         return None
-    if not classes:
+    if not classes.names:
         raise ParameterError("--class and --labels: this model knows no classes; train one with --labels.")
     if o.wanted is not None:
-        return FullOf(len(classes), place_of(classes, o.wanted))
+        return FullOf(len(classes.names), classes.place(o.wanted))
     assert o.layout is not None
     raster = opened_labels(o.layout)
     layout = Labels.of(raster)
@@ -98,6 +102,5 @@ def wanted_of(classes: list[str], o: GenerationOptions) -> Wanted | None:
             f"{label(raster)}: {height} x {width} pixels are less than a tile of {o.size}; take --size less."
         )
     y, x = ((n - o.size) // 2 for n in layout.numbers.shape)
-    part = layout.numbers[y : y + o.size, x : x + o.size]
-    places = np.array([*(place_of(classes, name) for name in layout.names), -1], np.int16)
-    return LaidOut(len(classes), places[part])
+    layout = replace(layout, numbers=layout.numbers[y : y + o.size, x : x + o.size])
+    return LaidOut(len(classes.names), classes.places(label(raster), layout)[layout.numbers])

@@ -21,7 +21,6 @@ from hsgeo.methods.generation.sampling import Wanted
 from hsgeo.methods.generation.tiles import check_steps, shown
 from hsgeo.methods.generation.wanted import FullOf
 from hsgeo.scene import open_scene
-from hsgeo.scene.labels import place_of
 from hsgeo.scene.window import Window
 from hsgeo.tasks.generation_options import GenerationOptions, wanted_of
 from hsgeo.tasks.inputs import Scene
@@ -302,10 +301,10 @@ class Drawn:
         o = GenerationOptions(count, size, steps, variability, sensor_noise, first, layout, split=shares)
         o.check()
         check_steps(hud.settings, steps)
-        asked = wanted_of(hud.classes, o)
+        asked = wanted_of(hud.known, o)
         every = [] if asked is None else [asked]
         if each:
-            every = [FullOf(len(hud.classes), place_of(hud.classes, str(name))) for name in each]
+            every = [FullOf(len(hud.classes), hud.known.place(str(name))) for name in each]
         wavelengths = np.array(hud.about["wavelengths"], float)[hud.bands]
         table = hud.named_kinds()
         seeds = range(seed, seed + count)

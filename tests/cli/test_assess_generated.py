@@ -81,6 +81,21 @@ def test_labels_take_the_maps_beside_the_tiles(folder, capfd):
     refused(command, capfd, "one_classes.tif", "one.tif")
 
 
+def test_classes_that_are_not_those_of_the_labels(folder, capfd):
+    """None of them in both is refused, some are noted; and endmembers are no classes of labels."""
+    command = ["assess", "tiles", "--reference", "scene.tif", "--json", *FAST, "--labels"]
+    with rasterio.open("labels.tif") as source:
+        values = source.read()
+    write_raster(Path("other.tif"), 5 + values, 30)
+    refused([*command, "other.tif"], capfd, "other.tif has classes 6, 7, the tiles 1, 2: none is in both")
+    write_raster(Path("some.tif"), np.where(values == 1, 2, 3).astype(np.uint8), 30)
+    notes = json.loads(succeed([*command, "some.tif"], capfd)[0])["notes"]
+    assert "classes 1 of the tiles are not among those of some.tif, and count as none." in notes
+    with rasterio.open("tiles/two_classes.tif", "r+") as target:
+        target.update_tags(CLASS_1="endmember 1")
+    refused([*command, "labels.tif"], capfd, "endmembers", "leave --labels out")
+
+
 def test_zarr_tiles_and_single_rasters(folder, capfd):
     write_scene(open_scene("tiles/one.tif"), "one.zarr")
     command = ["assess", "one.zarr", "--reference", "scene.tif", "--json"]

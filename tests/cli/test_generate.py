@@ -116,6 +116,8 @@ def test_classes_are_learned_and_asked_for(folder: Path, capsys) -> None:
         found[name] = hsgeo.open_scene(out / "tile_1_abundances.tif", chunks=None).values
         classes = hsgeo.open_scene(out / "tile_1_classes.tif", chunks=None)
         assert set(np.unique(classes.values)) <= {3, 7} and classes.attrs["tags"]["CLASS_7"] == "class 7"
+    again = folder / "asked-again"  # a map of classes that was drawn is a layout itself
+    assert run([*drawn, "--labels", str(folder / "asked-as" / "tile_1_classes.tif"), "-o", str(again)]) == 0
     assert all(not np.array_equal(found["free"], found[name]) for name in ("3", "7", "as"))
     out = str(folder / "none")
     capsys.readouterr()
@@ -123,7 +125,10 @@ def test_classes_are_learned_and_asked_for(folder: Path, capsys) -> None:
         ([*drawn, "--class", "forest"], "--class 'forest': the model has class 3, class 7"),
         ([*drawn, "--class", "3", "--labels", str(labels)], "give one of them"),
         ([*drawn[:-1], "--labels", str(labels), "--size", "60"], "less than a tile of 60"),
-        ([*drawn, "--labels", str(written_labels(folder, "l2.tif", numbers + 2))], "--class 'class 2'"),
+        (
+            [*drawn, "--labels", str(written_labels(folder, "l2.tif", numbers + 2))],
+            "l2.tif: it has class 5, and the model has class 3, class 7",
+        ),
         (["generate", scene, "--model", str(folder / "m.safetensors"), "--class", "3"], "knows no classes"),
         ([*train[:4], out, "--labels", str(written_labels(folder, "l3.tif", numbers, 60))], "on another grid"),
         ([*train[:4], out, "--labels", scene], "labels have one band, not 24"),

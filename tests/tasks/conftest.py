@@ -9,7 +9,7 @@ import pytest
 
 from hsgeo.bench.protocols import on_grid
 from hsgeo.scene import write_scene
-from hsgeo.tasks import GenerationOptions, HoldOut, RunOptions, WriteOptions, generate, train_hud
+from hsgeo.tasks import HoldOut, RunOptions, WriteOptions, generate, train_hud
 from tests.methods.restoration.test_subspace import noisy, truth
 
 #: of a training and of the tiles
@@ -49,7 +49,10 @@ def made(tmp_path_factory) -> Path:
             folder / "s.tif",
             folder / name,
             model=folder / "m.safetensors",
-            options=GenerationOptions(COUNT, SIZE, STEPS, format=kind),
+            count=COUNT,
+            size=SIZE,
+            steps=STEPS,
+            format=kind,
             run=RunOptions(seed=SEED),
             write=WriteOptions(creation=creation),
         )

@@ -55,9 +55,9 @@ def folder(tmp_path_factory) -> Path:
 
 def drawn(folder: Path, out: Path, *, model: str = "m", tile: int | None = None, workers: int = 0, **options) -> dict:
     """A report of tiles drawn in four steps."""
-    told = GenerationOptions(**{"size": 70, "steps": 4, **options})
+    told = {"size": 70, "steps": 4, **options}
     file, how = folder / f"{model}.safetensors", RunOptions(seed=3, tile=tile, workers=workers, device="cpu")
-    return generate(folder / "s.tif", out, model=file, options=told, run=how)
+    return generate(folder / "s.tif", out, model=file, **told, run=how)
 
 
 def rasters(out: Path) -> dict[str, np.ndarray]:
@@ -150,6 +150,20 @@ def test_workers_draw_the_same(folder, tmp_path: Path) -> None:
     assert {p.name for p in tmp_path.iterdir()} == {"here", "there"}
 
 
+def test_noise_is_drawn_at_the_start_alone_where_asked(folder, tmp_path: Path) -> None:
+    """DDIM, in parts as in one; and states are those of the model."""
+    for name, more in (("whole", {}), ("parts", {"tile": 32}), ("noisy", {"eta": 1.0})):
+        drawn(folder, tmp_path / name, **{"eta": 0.0, "variability": False, "sensor_noise": False, **more})
+    whole, parts, noisy = (rasters(tmp_path / n)["tile_1.tif"] for n in ("whole", "parts", "noisy"))
+    np.testing.assert_allclose(parts, whole, atol=1e-5)
+    assert np.nanmax(np.abs(noisy - whole)) > 1e-2
+    model = Hud.load(folder / "m.safetensors")
+    states = model.states((70, 70), [3], 4, 0.0)
+    np.testing.assert_allclose(whole[model.bands], model.encoding.decoded(states[0], False)[1], atol=1e-5)
+    with pytest.raises(ParameterError, match="--eta 2"):
+        drawn(folder, tmp_path / "none", eta=2.0)
+
+
 def test_one_pixel_is_a_tile(folder, tmp_path: Path) -> None:
     drawn(folder, tmp_path / "one", size=1, count=2)
     drawn(folder, tmp_path / "store", size=1, count=2, format="zarr")
@@ -225,7 +239,7 @@ class Stop(Exception):
 
 def test_what_was_trained_is_not_trained_again(folder, tmp_path: Path, monkeypatch) -> None:
     out, work = tmp_path / "out", tmp_path / ".out.hsgeo-work"
-    how = {"options": GenerationOptions(size=20, steps=2), "params": TINY, "run": RunOptions(device="cpu")}
+    how = {"size": 20, "steps": 2, "params": TINY, "run": RunOptions(device="cpu")}
 
     def stop(*_):
         raise Stop
@@ -246,7 +260,7 @@ def test_what_was_trained_is_not_trained_again(folder, tmp_path: Path, monkeypat
 
 
 def test_states_that_are_gone_are_not_made_up(folder, tmp_path: Path, monkeypatch) -> None:
-    told, how = GenerationOptions(size=70, steps=4), RunOptions(tile=48, device="cpu")
+    told, how = {"size": 70, "steps": 4}, RunOptions(tile=48, device="cpu")
     model = folder / "m.safetensors"
     call = drawing.States.__call__
 
@@ -257,14 +271,12 @@ def test_states_that_are_gone_are_not_made_up(folder, tmp_path: Path, monkeypatc
 
     monkeypatch.setattr(drawing.States, "__call__", stop)
     with pytest.raises(Stop):
-        generate(folder / "s.tif", tmp_path / "out", model=model, options=told, run=how)
+        generate(folder / "s.tif", tmp_path / "out", model=model, **told, run=how)
     monkeypatch.undo()
     assert sorted(p.name for p in (tmp_path / ".out.hsgeo-work").glob("pass_*")) == ["pass_2", "pass_3"]
     shutil.rmtree(tmp_path / ".out.hsgeo-work" / "pass_2")
     with pytest.raises(ResumeError, match="lacks the states before step 3"):
-        generate(
-            folder / "s.tif", tmp_path / "out", model=model, options=told, run=how, write=WriteOptions(resume=True)
-        )
+        generate(folder / "s.tif", tmp_path / "out", model=model, **told, run=how, write=WriteOptions(resume=True))
 
 
 def test_a_plan_says_what_would_be_done_and_does_nothing(folder, tmp_path: Path, capfd) -> None:
@@ -302,7 +314,8 @@ def test_what_cannot_be_written_is_refused_before_any_work(folder, tmp_path: Pat
                 scene,
                 tmp_path / out,
                 model=model,
-                options=GenerationOptions(steps=2, **options),
+                steps=2,
+                **options,
                 run=RunOptions(**how),
                 write=WriteOptions(**write),
             )

@@ -19,7 +19,7 @@ from hsgeo import SyntheticTiles
 from hsgeo.errors import GridError, ModelError, ParameterError, SceneReadError
 from hsgeo.methods.generation.hud import Hud
 from hsgeo.scene import open_scene
-from hsgeo.tasks import GenerationOptions, RunOptions, generate
+from hsgeo.tasks import RunOptions, generate
 
 from .conftest import COUNT, SEED, SIZE, STEPS
 
@@ -92,8 +92,8 @@ def test_values_are_physical(made, tmp_path, stored) -> None:
     """Reflectance x 10000 on disk is reflectance in a sample, to the rounding of whole numbers."""
     scene = open_scene(made / "s.tif", chunks=None)
     scaled = scene.assign_coords(scale=("band", np.full(24, 1e-4))).assign_attrs(dtype="int16", nodata=-32768)
-    options = GenerationOptions(1, SIZE, STEPS)
-    generate(scaled, tmp_path / "t", model=made / "m.safetensors", options=options, run=RunOptions(seed=SEED))
+    options = {"count": 1, "size": SIZE, "steps": STEPS}
+    generate(scaled, tmp_path / "t", model=made / "m.safetensors", **options, run=RunOptions(seed=SEED))
     with rasterio.open(tmp_path / "t" / "tile_1.tif") as tile:
         assert tile.dtypes[0] == stored
     found = SyntheticTiles(tmp_path / "t")[0]["reflectance"]
@@ -102,9 +102,9 @@ def test_values_are_physical(made, tmp_path, stored) -> None:
 
 def test_without_variability_and_noise(made, tmp_path) -> None:
     plain = drawn(made, variability=False, sensor_noise=False, count=1)
-    options = GenerationOptions(1, SIZE, STEPS, variability=False, sensor_noise=False)
+    options = {"count": 1, "size": SIZE, "steps": STEPS, "variability": False, "sensor_noise": False}
     run = RunOptions(seed=SEED)
-    generate(made / "s.tif", tmp_path / "t", model=made / "m.safetensors", options=options, run=run)
+    generate(made / "s.tif", tmp_path / "t", model=made / "m.safetensors", **options, run=run)
     same(plain[0], SyntheticTiles(tmp_path / "t")[0])
     assert float((plain[0]["reflectance"] - drawn(made)[0]["reflectance"]).std()) > 1e-3
     noiseless = drawn(made, sensor_noise=False)[0]
@@ -116,16 +116,16 @@ def test_classes_are_asked_for_in_turn(made, tmp_path) -> None:
     tiles = drawn(made, classes=["class 7", 3], count=4)
     for i, name in enumerate(("7", "3", "7", "3")):
         run = RunOptions(seed=SEED + i)
-        options = GenerationOptions(1, SIZE, STEPS, wanted=name)
+        options = {"count": 1, "size": SIZE, "steps": STEPS, "wanted": name}
         out = tmp_path / f"t{i}"
-        generate(made / "s.tif", out, model=made / "m.safetensors", options=options, run=run)
+        generate(made / "s.tif", out, model=made / "m.safetensors", **options, run=run)
         same(tiles[i], SyntheticTiles(out)[0])
     free = drawn(made)
     assert all(not torch.equal(tiles[i]["abundances"], free[i]["abundances"]) for i in range(4))
     laid = drawn(made, layout=made / "labels.tif")[0]
-    options = GenerationOptions(1, SIZE, STEPS, layout=made / "labels.tif")
+    options = {"count": 1, "size": SIZE, "steps": STEPS, "layout": made / "labels.tif"}
     generate(
-        made / "s.tif", tmp_path / "l", model=made / "m.safetensors", options=options, run=RunOptions(seed=SEED)
+        made / "s.tif", tmp_path / "l", model=made / "m.safetensors", **options, run=RunOptions(seed=SEED)
     )  # fmt: skip
     same(laid, SyntheticTiles(tmp_path / "l")[0])
 

@@ -25,7 +25,7 @@ from hsgeo.methods.generation.training import Crops, trained
 from hsgeo.methods.model_file import fitting, read_model, write_model
 from hsgeo.methods.unmixing.fit import found_endmembers
 from hsgeo.networks import AbundanceUNet
-from hsgeo.scene.labels import Labels
+from hsgeo.scene.labels import Classes, Labels
 from hsgeo.scene.window import Window
 
 #: of the file's header; another number means that channels or layers have changed
@@ -73,6 +73,11 @@ class Hud:
     classifier: Classifier | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
     name: str = "untrained"
+
+    @property
+    def known(self) -> Classes:
+        """Classes that can be asked for."""
+        return Classes(self.classes, self.about.get("class_values", []))
 
     def states(
         self,
@@ -258,6 +263,7 @@ def fitted_hud(
     classifier = None
     if labels is not None:
         known = labels.numbers >= 0
-        features = features_of(encoding, state[:, known][:, None])
-        classifier = Classifier.of(features, labels.numbers[known][None], len(classes))
+        features = np.full((encoding.channels + len(found.bands), *known.shape), np.nan, np.float32)
+        features[:, known] = features_of(encoding, state[:, known][:, None])[:, 0]
+        classifier = Classifier.of(features, labels.numbers, len(classes))
     return Hud(network, encoding, params, found.bands, len(good), classes, classifier, about)

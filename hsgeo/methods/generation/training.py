@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from hsgeo.diffusion import forward
-from hsgeo.errors import DataError
+from hsgeo.errors import DataError, ParameterError
 from hsgeo.methods.generation.prediction import sought
 from hsgeo.methods.generation.settings import HudTrainingParams
 from hsgeo.methods.precision import bfloat16_pays
@@ -18,6 +18,9 @@ from hsgeo.networks import AbundanceUNet
 
 #: steps over which the learning rate rises
 RISE = 100
+
+#: times the first loss from which one ends the training
+DIVERGED = 1e3
 
 #: shares of the crops that are trained with nothing asked for, and with the shares of their classes alone
 FREE, MIXED = 0.2, 0.3
@@ -98,6 +101,11 @@ def trained(
         The running average of its weights.
     losses : list of float
         Of every step.
+
+    Raises
+    ------
+    ParameterError
+        The training diverged.
     """
     s, gamma = crops.settings, torch.as_tensor(crops.settings.schedule().gamma, dtype=torch.float32)
     network = network.to(device).train()
@@ -126,6 +134,11 @@ def trained(
             for mean, value in zip(average.parameters(), network.parameters(), strict=True):
                 mean.lerp_(value, 1 - memory)
         losses.append(float(loss.detach()))
+        if not losses[-1] < DIVERGED * losses[0]:
+            raise ParameterError(
+                f"the training diverged: at step {step + 1} its loss is {losses[-1]:.3g}, {losses[0]:.3g} at first; "
+                "take a lower learning_rate."
+            )
         if progress is not None:
             progress.advance()
     return average.cpu().eval(), losses

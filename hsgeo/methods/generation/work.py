@@ -39,6 +39,8 @@ class Drawing:
         Spectra vary about the mixtures of the endmembers, and have the noise that is left of the scene's.
     wanted : callable, optional
         What is asked for of every tile.
+    eta : float
+        See `hsgeo.methods.generation.sampling.Sampler`.
     """
 
     seed: int
@@ -46,6 +48,7 @@ class Drawing:
     variability: bool = True
     sensor_noise: bool = True
     wanted: Wanted | None = None
+    eta: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -76,8 +79,8 @@ class States:
         wanted = self.model.asking([self.drawing.wanted] * len(seeds))
         shape = self.canvas.size, self.canvas.size
         if self.canvas.whole:
-            return self.model.states(shape, seeds, self.drawing.steps, wanted=wanted, device=device)
-        sampler = self.model.sampler(self.drawing.steps, device=device)
+            return self.model.states(shape, seeds, self.drawing.steps, self.drawing.eta, wanted, device)
+        sampler = self.model.sampler(self.drawing.steps, self.drawing.eta, device)
         read = partial(sampler.noise, 0, seeds) if self.before is None else partial(self._read, numbers[0])
         return sampler.step(self.step, read, window, shape, seeds, wanted).numpy()
 

@@ -6,7 +6,7 @@ diversity, copies have every distribution right. Together they tell both.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import ceil, sqrt
 from typing import Any
@@ -116,7 +116,7 @@ def measure(
     area = real.height * real.width
     stride = s.stride or max(2, ceil(sqrt(area / OFFSETS)))
     known = None if labels is None else Labels(labels, scene)
-    maps = None if known is None else [_numbered(tile, known) for tile in tiles]
+    maps = None if labels is None or known is None else _maps(tiles, known, label(labels), notes)
     ours, whole = sampled([tile.scene for tile in tiles], bands, maps, side=block)
     theirs, _ = sampled([scene], bands, None if known is None else [known.classes], side=block)
     blocks, places = cut_blocks(
@@ -213,9 +213,29 @@ def _told(
     return {"told_apart": told.accuracy, "told_apart_error": told.error, "told_apart_block": told.block}
 
 
-def _numbered(tile: Tile, labels: Labels) -> np.ndarray | None:
-    """The class map of a tile by the scene's labels."""
-    return None if tile.classes is None else labels.number(tile.classes.values[0])
+def _maps(tiles: Sequence[Tile], labels: Labels, name: str, notes: list[str]) -> list[np.ndarray | None]:
+    """The class maps of tiles by the scene's labels, the raster `name`."""
+    held = [tile.classes for tile in tiles if tile.classes is not None]
+    tags: dict[str, str] = {}
+    for classes in held:
+        tags |= classes.attrs.get("tags", {})
+    if any(text.startswith("endmember ") for key, text in tags.items() if key.startswith("CLASS_")):
+        raise ParameterError(
+            f"the tiles' classes are endmembers, not those of {name}: their model had no labels; leave --labels out."
+        )
+    found = sorted({int(v) for classes in held for v in np.unique(classes.values) if v > 0})
+    strange = [value for value in found if value not in labels.values]
+    if found and len(strange) == len(found):
+        raise ParameterError(
+            f"{name} has classes {_listed(labels.values)}, the tiles {_listed(found)}: none is in both."
+        )
+    if strange:
+        notes.append(f"classes {_listed(strange)} of the tiles are not among those of {name}, and count as none.")
+    return [None if tile.classes is None else labels.number(tile.classes.values[0]) for tile in tiles]
+
+
+def _listed(values: Iterable[int]) -> str:
+    return ", ".join(str(value) for value in values)
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

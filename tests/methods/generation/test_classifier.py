@@ -27,6 +27,20 @@ def test_the_likeliest_class_of_normal_ones() -> None:
     assert abs(found.accuracy - (want == y[1:])[known].mean()) < 0.01
 
 
+def test_accuracy_is_that_of_ground_held_back() -> None:
+    """Of labels drawn at random it is chance, however many features there are to fit them by; so few are no fault."""
+    rng = np.random.default_rng(3)
+    features, y = rng.standard_normal((60, 64, 64)), rng.integers(0, 3, (64, 64))
+    some = np.where(rng.random(y.shape) < 0.1, y, -1)
+    found = Classifier.of(features, some, 3)
+    known = some >= 0
+    assert abs(found.accuracy - 1 / 3) < 4 * np.sqrt(2 / 9 / known.sum())
+    assert (found.classes(features)[known] == some[known]).mean() > 0.5
+    two = np.full(y.shape, -1)
+    two[3, 3], two[3, 40] = 0, 1
+    assert Classifier.of(features, two, 2).classes(features)[3, 40] == 1
+
+
 def test_features_of_any_unit_give_the_same_classes() -> None:
     rng = np.random.default_rng(1)
     y = rng.integers(0, 3, (40, 50))

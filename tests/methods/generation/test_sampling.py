@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from hsgeo.diffusion import Schedule
-from hsgeo.errors import DataError
+from hsgeo.errors import DataError, ParameterError
 from hsgeo.methods.generation import sampling
 from hsgeo.methods.generation.prediction import clean_of, sought
 from hsgeo.methods.generation.sampling import Sampler, sampled
@@ -132,6 +132,13 @@ def test_crops_avoid_gaps_and_are_turned_with_their_classes() -> None:
 
 #: of a short training
 TRAINED = {"crop": 16, "batch": 12, "widths": (16, 24), "steps": 250, "learning_rate": 3e-3, "averaging": 0.98}
+
+
+def test_a_training_that_diverges_ends() -> None:
+    state = np.random.default_rng(0).standard_normal((2, 32, 32)).astype(np.float32)
+    source = crops(state, turned=False, **TRAINED | {"learning_rate": 1e6})
+    with pytest.raises(ParameterError, match="take a lower learning_rate"):
+        trained(AbundanceUNet(2, 0, (16, 24), 1), source, seed=3)
 
 
 def test_training_finds_what_two_channels_share() -> None:
