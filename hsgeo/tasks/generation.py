@@ -31,6 +31,7 @@ from hsgeo.tasks.report import clipping_notes
 if TYPE_CHECKING:
     from hsgeo.methods.generation.canvas import Canvas
     from hsgeo.methods.generation.hud import Hud
+    from hsgeo.methods.generation.work import Drawing
 
 #: largest part of a tile that is drawn at a time, pixels a side, and what parts are multiples of
 LARGEST, MULTIPLE = 512, 64
@@ -40,7 +41,7 @@ NETWORK, CHANNELS = 1300, 32
 
 def generate(
     scene: Scene,
-    output: str | os.PathLike[str],
+    output: str | os.PathLike[str] | None = None,
     *,
     model: str | os.PathLike[str] | None = None,
     sensor: str | None = None,
@@ -51,15 +52,15 @@ def generate(
     write: WriteOptions | None = None,
     progress: Any = None,
     **options: Any,
-) -> dict[str, Any]:
-    """Draw tiles that look like a scene into a folder: rasters or a store, a contact sheet, a STAC collection.
+) -> dict[str, Any] | xr.Dataset:
+    """Draw tiles that look like a scene: lazily, or into a folder with a contact sheet and a STAC collection.
 
     Parameters
     ----------
     scene : path or scene (band, y, x)
         Whose bands, units, pixel size and CRS the tiles have.
-    output : path
-        Folder; it appears whole or not at all.
+    output : path, optional
+        Folder of rasters, or of a store; it appears whole or not at all.
     model : path, optional
         Of `train_hud`; trained on the scene without.
     sensor, bands, bbox
@@ -75,8 +76,11 @@ def generate(
 
     Returns
     -------
+    Dataset
+        Without an output: ``reflectance`` (tile, band, y, x) in the scene's units, ``abundances`` (tile, endmember, y,
+        x) and ``classes`` (tile, y, x), each tile drawn when it is asked for.
     dict
-        ``output``, ``tiles``, ``size``, and what is told of the model; see ``hsgeo generate --json``.
+        With one: ``output``, ``tiles``, ``size``, and what is told of the model; see ``hsgeo generate --json``.
 
     Raises
     ------
@@ -85,10 +89,10 @@ def generate(
     """
     subset = {"sensor": sensor, "bands": bands, "bbox": bbox}
     write, told = write or WriteOptions(), GenerationOptions(**options)
-    check_generated(scene, output, told, write)
-    return GenerationJob(scene, told, model=model, subset=subset, run=run, params=params, progress=progress).write(
-        output, write
-    )
+    if output is not None:
+        check_generated(scene, output, told, write)
+    job = GenerationJob(scene, told, model=model, subset=subset, run=run, params=params, progress=progress)
+    return job.dataset() if output is None else job.write(output, write)
 
 
 def check_generated(
@@ -223,6 +227,21 @@ class GenerationJob(Job):
             "notes": self.notes,
         }
 
+    def dataset(self) -> xr.Dataset:
+        """The tiles, each drawn when it is asked for; see `hsgeo.tasks.lazy_tiles`."""
+        from hsgeo.tasks.lazy_tiles import lazy_tiles
+
+        made = lazy_tiles(self.source, self.model, self.drawing, self.options.count, self.options.size, self.device())
+        return made.assign_attrs(notes=[str(text) for text in self.notes])
+
+    @property
+    def drawing(self) -> Drawing:
+        """What is drawn."""
+        from hsgeo.methods.generation.work import Drawing
+
+        o = self.options
+        return Drawing(self.run.seed, o.steps, o.variability, o.sensor_noise, self.wanted, o.eta)
+
     def write(self, output: str | os.PathLike[str], write: WriteOptions | None = None) -> dict[str, Any]:
         """Draw all tiles, write them whole or not at all, and report.
 
@@ -237,7 +256,6 @@ class GenerationJob(Job):
             See ``hsgeo generate --json``.
         """
         from hsgeo.methods.generation.hud import Hud
-        from hsgeo.methods.generation.work import Drawing
         from hsgeo.scene.provenance import describe_input, provenance_record
         from hsgeo.tasks.drawing import MODEL, draw, working
         from hsgeo.tasks.tile_outputs import TileFolder, check_tiles
@@ -264,9 +282,8 @@ class GenerationJob(Job):
                 else:
                     self.model.save(folder / MODEL)
                 identity["model"] = fingerprint(folder / MODEL)
-            drawing = Drawing(self.run.seed, o.steps, o.variability, o.sensor_noise, self.wanted, o.eta)
             drawn = draw(
-                self.model, canvas, drawing, code, folder, identity, self.run, self.progress, self.notes
+                self.model, canvas, self.drawing, code, folder, identity, self.run, self.progress, self.notes
             )  # fmt: skip
             record["held_out"] = told_of(self.model)
             tiles = TileFolder(target, self.source, self.model, canvas, code, o.format, write, record)

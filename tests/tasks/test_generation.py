@@ -164,6 +164,22 @@ def test_noise_is_drawn_at_the_start_alone_where_asked(folder, tmp_path: Path) -
         drawn(folder, tmp_path / "none", eta=2.0)
 
 
+def test_without_a_folder_tiles_are_drawn_when_asked_for(folder, tmp_path: Path, monkeypatch) -> None:
+    """As they would be written; one tile asked for is one drawn."""
+    drawn(folder, tmp_path / "out", model="c", count=3, size=20, wanted="2")
+    how = {"count": 3, "size": 20, "steps": 4, "wanted": "2", "run": RunOptions(seed=3, device="cpu")}
+    tiles = hsgeo.generate(folder / "s.tif", model=folder / "c.safetensors", **how)
+    seeds, states = [], Hud.states
+    monkeypatch.setattr(Hud, "states", lambda self, shape, s, *rest: seeds.extend(s) or states(self, shape, s, *rest))
+    second = tiles.isel(tile=1).compute(scheduler="sync")
+    assert set(seeds) == {4} and tiles["seed"].values.tolist() == [3, 4, 5] and tiles.attrs["synthetic"] == "true"
+    there = rasters(tmp_path / "out")
+    for name, kind in (("reflectance", ""), ("abundances", "_abundances"), ("classes", "_classes")):
+        written = there[f"tile_2{kind}.tif"]
+        np.testing.assert_allclose(second[name].values, written.reshape(second[name].shape), atol=1e-5)
+    np.testing.assert_array_equal(tiles["wavelength"], hsgeo.open_scene(folder / "s.tif")["wavelength"])
+
+
 def test_one_pixel_is_a_tile(folder, tmp_path: Path) -> None:
     drawn(folder, tmp_path / "one", size=1, count=2)
     drawn(folder, tmp_path / "store", size=1, count=2, format="zarr")
