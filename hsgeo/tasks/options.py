@@ -92,7 +92,7 @@ def refuse_inputs(outputs: Iterable[str | os.PathLike[str]], inputs: Iterable[st
     Raises
     ------
     OutputExistsError
-        An output, or the header that comes with it, is a file of an input.
+        An output, or the header that comes with it, is a file of an input, or a folder in which one lies.
     """
     from hsgeo.scene.write import FORMATS
 
@@ -103,6 +103,10 @@ def refuse_inputs(outputs: Iterable[str | os.PathLike[str]], inputs: Iterable[st
             for source in (p for i in read for p in (i, *_headers(i))):
                 if path.exists() and source.exists() and path.samefile(source):
                     raise OutputExistsError(f"{output} would replace the input {source}; choose another output.")
+                if source.exists() and path.resolve() in source.resolve().parents:
+                    raise OutputExistsError(
+                        f"{output} would replace the folder in which the input {source} lies; choose another output."
+                    )
 
 
 def _headers(source: Path) -> tuple[Path, ...]:

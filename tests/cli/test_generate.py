@@ -158,3 +158,36 @@ def test_what_cannot_serve_says_so_and_leaves_nothing(folder: Path, capsys) -> N
     assert run(["train", "hud", scene, "-o", model]) == 2 and "exists" in capsys.readouterr().err
     assert run(["train", "hud", scene, "-o", scene]) == 2
     assert not [p.name for p in folder.iterdir() if p.name.startswith(".")]
+
+
+def test_nothing_but_tiles_is_ever_replaced(folder: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+    def refused(said: str, target: Path | str, *more: str, scene: Path = folder / "s.tif") -> None:
+        command = ["generate", str(scene), "--model", str(folder / "m.safetensors"), "--size", "20", *more]
+        for again in ([], ["--dry-run"]):
+            assert run([*command, "-o", str(target), "--overwrite", *again]) == 2
+            text = capsys.readouterr().err
+            assert said in text and text.count("\n") <= 2, text
+
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "precious.txt").write_text("mine")
+    refused("holds precious.txt", mine)
+    (mine / "collection.json").write_text("{}")
+    refused("holds collection.json", mine)
+    monkeypatch.chdir(mine)
+    refused("a folder of their own", ".")
+    refused(f"the folder in which the input {folder / 's.tif'} lies", folder)
+    assert {p.name for p in mine.iterdir()} == {"precious.txt", "collection.json"}
+    for name, kind in (("tif", "tif"), ("zarr", "zarr"), ("one.zarr", "zarr")):
+        out = tmp_path / name
+        out.mkdir()
+        for _ in range(2):  # an empty folder, then tiles
+            generated(folder, str(out), "--format", kind, "--overwrite", "-q")
+        (out / "contact_sheet.png.aux.xml").touch()
+        generated(folder, str(out), "--format", kind, "--overwrite", "-q", "--dry-run")
+        (out / "notes.txt").touch()
+        refused("holds notes.txt", out, "--format", kind)
+        (out / "notes.txt").unlink()
+    tile = tmp_path / "tif" / "tile_1.tif"
+    refused(f"the folder in which the input {tile} lies", tile.parent, scene=tile)
+    assert tile.exists()
