@@ -14,7 +14,7 @@ from hsgeo.errors import GridError, OutputExistsError, OutputWriteError, Paramet
 from hsgeo.scene import open_scene
 from hsgeo.scene.tile_store import is_tile_store, open_tiles
 from hsgeo.tasks.inputs import Scene, path_of
-from hsgeo.tasks.options import refuse_inputs
+from hsgeo.tasks.options import check_seed, refuse_inputs
 
 #: suffixes of tiles, and what ends the names of the rasters beside them that hold no reflectance
 SUFFIXES, BESIDE = {".tif", ".tiff", ".zarr"}, ("_abundances", "_classes")
@@ -54,6 +54,9 @@ class GeneratedOptions:
     networks: bool = True
     seed: int = 0
     device: str = "auto"
+
+    def __post_init__(self) -> None:
+        check_seed(self.seed)
 
 
 def is_generated(result: Scene, options: GeneratedOptions) -> bool:

@@ -137,8 +137,6 @@ class GenerationJob(Job):
         super().__init__([str(path_of(scene))], lambda name: HudMethod, o, run, params, progress)
         self.file, given = None if model is None else Path(model), dict(subset or {})
         self.arguments |= given
-        if self.run.seed < 0:
-            raise ParameterError(f"--seed {self.run.seed}: at least 0.")
         if self.file is not None and self.values:
             raise ParameterError(f"{', '.join(self.values)}: of a training; leave them out with --model.")
         self.settings: Any = self.params() if self.file is None else None

@@ -17,7 +17,7 @@ from hsgeo.scene.source import SceneSource
 from hsgeo.scene.staging import folder_of, refuse_existing
 from hsgeo.tasks.hold_out import HoldOut, beside, write_beside
 from hsgeo.tasks.inputs import Scene, open_input, path_of
-from hsgeo.tasks.options import RunOptions, refuse_inputs, validated
+from hsgeo.tasks.options import RunOptions, check_model_name, refuse_inputs, validated
 
 if TYPE_CHECKING:
     from hsgeo.methods.generation.hud import Hud
@@ -69,8 +69,9 @@ def train_hud(
 
     require_scene(scene, "scene")
     target = Path(output)
+    check_model_name(target)
     outputs = [target, beside(target)]
-    refuse_inputs(outputs, [path_of(scene), None if hold_out is None else hold_out.path])
+    refuse_inputs(outputs, [path_of(scene), path_of(labels), None if hold_out is None else hold_out.path])
     refuse_existing(outputs, overwrite)
     folder_of(target)
     given = dict(params or {}) | ({} if endmembers is None else {"endmembers": endmembers})

@@ -27,6 +27,9 @@ class RunOptions:
     memory: str = "4GiB"
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        check_seed(self.seed)
+
     def check(self) -> None:
         """See that the scheduler answers or the device is here, before anything is opened.
 
@@ -107,6 +110,30 @@ def refuse_inputs(outputs: Iterable[str | os.PathLike[str]], inputs: Iterable[st
                     raise OutputExistsError(
                         f"{output} would replace the folder in which the input {source} lies; choose another output."
                     )
+
+
+def check_model_name(path: Path) -> None:
+    """Refuse the name of a model that does not end as one.
+
+    Raises
+    ------
+    ParameterError
+        It does not end in ``.safetensors``.
+    """
+    if path.suffix != ".safetensors":
+        raise ParameterError(f"{path}: a model is written as .safetensors; change -o.")
+
+
+def check_seed(seed: int) -> None:
+    """Refuse a seed that random generators do not take.
+
+    Raises
+    ------
+    ParameterError
+        It is below 0.
+    """
+    if seed < 0:
+        raise ParameterError(f"--seed {seed}: at least 0.")
 
 
 def _headers(source: Path) -> tuple[Path, ...]:

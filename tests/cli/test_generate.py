@@ -11,6 +11,7 @@ import pytest
 import hsgeo
 from hsgeo.bench.protocols import on_grid
 from hsgeo.cli.app import run
+from hsgeo.errors import ParameterError
 from hsgeo.scene import write_scene
 from tests.methods.restoration.test_subspace import noisy, truth
 
@@ -99,7 +100,11 @@ def written_labels(folder: Path, name: str, numbers: np.ndarray, gsd: float = 30
 def test_classes_are_learned_and_asked_for(folder: Path, capsys) -> None:
     numbers = np.where(np.arange(44) < 22, 3, 7) * np.ones((40, 1))
     numbers[:3] = 0
-    labels, scene, model = written_labels(folder, "labels.tif", numbers), str(folder / "s.tif"), str(folder / "c.st")
+    labels, scene, model = (
+        written_labels(folder, "labels.tif", numbers),
+        str(folder / "s.tif"),
+        str(folder / "c.safetensors"),
+    )
     train = ["train", "hud", scene, "-o", model, "--endmembers", "4", "--steps", "3", *TINY]
     assert run([*train, "--labels", str(labels)]) == 0
     assert "class 3, class 7; right of" in capsys.readouterr().out
@@ -125,9 +130,15 @@ def test_classes_are_learned_and_asked_for(folder: Path, capsys) -> None:
         ([*drawn[:-1], "--labels", str(labels), "--size", "60"], "less than a tile of 60"),
         ([*drawn, "--labels", str(written_labels(folder, "l2.tif", numbers + 2))], "--class 'class 2'"),
         (["generate", scene, "--model", str(folder / "m.safetensors"), "--class", "3"], "knows no classes"),
-        ([*train[:4], out, "--labels", str(written_labels(folder, "l3.tif", numbers, 60))], "on another grid"),
-        ([*train[:4], out, "--labels", scene], "labels have one band, not 24"),
-        ([*train[:4], out, "--labels", str(written_labels(folder, "l4.tif", 0 * numbers))], "no class labels"),
+        (
+            [*train[:4], f"{out}.safetensors", "--labels", str(written_labels(folder, "l3.tif", numbers, 60))],
+            "on another grid",
+        ),
+        ([*train[:4], f"{out}.safetensors", "--labels", scene], "labels have one band, not 24"),
+        (
+            [*train[:4], f"{out}.safetensors", "--labels", str(written_labels(folder, "l4.tif", 0 * numbers))],
+            "no class labels",
+        ),
     ):
         assert run([*command, *([] if command[0] == "train" else ["-o", out])]) == 2
         text = capsys.readouterr().err
@@ -191,3 +202,37 @@ def test_nothing_but_tiles_is_ever_replaced(folder: Path, tmp_path: Path, monkey
     tile = tmp_path / "tif" / "tile_1.tif"
     refused(f"the folder in which the input {tile} lies", tile.parent, scene=tile)
     assert tile.exists()
+
+
+def test_a_training_replaces_no_input(folder: Path, capsys) -> None:
+    scene, numbers = str(folder / "s.tif"), np.ones((40, 44))
+    beside = str(written_labels(folder, "mine_held_out.tif", numbers))
+    before = Path(beside).read_bytes()
+    for more, said in (
+        (["--labels", beside, "-o", beside], "mine_held_out.tif: a model is written as .safetensors"),
+        (["--labels", beside, "-o", str(folder / "mine.safetensors")], f"would replace the input {beside}"),
+        (["--hold-out", beside, "-o", str(folder / "mine.safetensors")], f"would replace the input {beside}"),
+    ):
+        assert run(["train", "hud", scene, *more, "--overwrite", "--steps", "1", *TINY]) == 2
+        assert said in capsys.readouterr().err
+    assert Path(beside).read_bytes() == before
+
+
+def test_seeds_begin_with_0(folder: Path, capsys) -> None:
+    scene, model, out = (str(folder / name) for name in ("s.tif", "new.safetensors", "new"))
+    for command in (
+        ["train", "hud", scene, "-o", model],
+        ["train", "hsr-diff", scene, scene, "-o", model],
+        ["generate", scene, "-o", out],
+        ["unmix", scene, "-o", f"{out}.tif"],
+        ["restore", scene, "--task", "denoise", "-o", f"{out}.tif"],
+        ["fuse", scene, scene, "-o", f"{out}.tif"],
+        ["simulate", scene, "--ratio", "2", "-o", out],
+        ["assess", out, "--reference", scene],
+        ["demo", "-o", out],
+    ):
+        assert run([*command, "--seed", "-1"]) == 2
+        assert "--seed -1: at least 0" in capsys.readouterr().err
+        assert not [p for p in folder.iterdir() if p.name.startswith("new")]
+    with pytest.raises(ParameterError, match="--seed -1: at least 0"):
+        hsgeo.SyntheticTiles.from_model(folder / "m.safetensors", count=1, seed=-1)
