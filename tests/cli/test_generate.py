@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
 
 import hsgeo
 from hsgeo.bench.protocols import on_grid
@@ -122,7 +123,8 @@ def test_classes_are_learned_and_asked_for(folder: Path, capsys) -> None:
         classes = hsgeo.open_scene(out / "tile_1_classes.tif", chunks=None)
         assert set(np.unique(classes.values)) <= {3, 7} and classes.attrs["tags"]["CLASS_7"] == "class 7"
     assert all(not np.array_equal(found["free"], found[name]) for name in ("3", "7", "as"))
-    out = str(folder / "none")
+    out, one_of_each = str(folder / "none"), np.zeros((40, 44))
+    one_of_each[5, 3:5] = 3, 7
     capsys.readouterr()
     for command, said in (
         ([*drawn, "--class", "forest"], "--class 'forest': the model has class 3, class 7"),
@@ -130,11 +132,17 @@ def test_classes_are_learned_and_asked_for(folder: Path, capsys) -> None:
         ([*drawn[:-1], "--labels", str(labels), "--size", "60"], "less than a tile of 60"),
         ([*drawn, "--labels", str(written_labels(folder, "l2.tif", numbers + 2))], "--class 'class 2'"),
         (["generate", scene, "--model", str(folder / "m.safetensors"), "--class", "3"], "knows no classes"),
+        (["generate", scene, "--class", "3"], "--class needs a --model that was trained with labels: hsgeo train hud"),
+        (["generate", scene, "--labels", str(labels)], "--labels needs a --model that was trained with labels"),
         (
             [*train[:4], f"{out}.safetensors", "--labels", str(written_labels(folder, "l3.tif", numbers, 60))],
             "on another grid",
         ),
         ([*train[:4], f"{out}.safetensors", "--labels", scene], "labels have one band, not 24"),
+        (
+            [*train[:4], f"{out}.safetensors", "--labels", str(written_labels(folder, "l5.tif", one_of_each))],
+            "s.tif: 2 labelled pixels with data are too few for 2 classes",
+        ),
         (
             [*train[:4], f"{out}.safetensors", "--labels", str(written_labels(folder, "l4.tif", 0 * numbers))],
             "no class labels",
@@ -236,3 +244,21 @@ def test_seeds_begin_with_0(folder: Path, capsys) -> None:
         assert not [p for p in folder.iterdir() if p.name.startswith("new")]
     with pytest.raises(ParameterError, match="--seed -1: at least 0"):
         hsgeo.SyntheticTiles.from_model(folder / "m.safetensors", count=1, seed=-1)
+
+
+def test_a_scene_must_have_a_crs_and_more_than_one_pixel(folder: Path, tmp_path: Path, capsys) -> None:
+    scene = hsgeo.open_scene(folder / "s.tif", chunks=None)
+    write_scene(scene.isel(y=slice(0, 1), x=slice(0, 1)), tmp_path / "one.tif")
+    with (
+        rasterio.open(folder / "s.tif") as raster,
+        rasterio.open(tmp_path / "bare.tif", "w", **{**raster.profile, "crs": None}) as copy,
+    ):
+        copy.write(raster.read())
+    bare, model, out = str(tmp_path / "bare.tif"), str(folder / "m.safetensors"), str(tmp_path / "none")
+    for more in ([], ["--dry-run"], ["--model", model], ["--model", model, "--dry-run"]):
+        assert run(["generate", bare, *more, "-o", out, "--progress", "json"]) == 2
+        text = capsys.readouterr().err
+        assert "bare.tif has no CRS; assign one" in text and "train" not in text
+    assert run(["train", "hud", str(tmp_path / "one.tif"), "-o", f"{out}.safetensors"]) == 2
+    assert "one.tif: one pixel alone has data" in capsys.readouterr().err
+    assert {p.name for p in tmp_path.iterdir()} == {"one.tif", "bare.tif"}
