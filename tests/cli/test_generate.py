@@ -160,6 +160,7 @@ def test_what_cannot_serve_says_so_and_leaves_nothing(folder: Path, capsys) -> N
     for more, said in (
         ([scene, "--model", model, "--count", "0"], "--count 0: at least 1"),
         ([scene, "--model", model, "--split", "0.8"], "--split '0.8': give shares of train/val"),
+        ([scene, "--model", model, "--split", "0.5/0.2/0.2"], "whose sum is 1"),
         ([scene, "--model", model, "--steps", "2000"], "this process has 1000 at most"),
         ([str(folder / "other.tif"), "--model", model], "made for 24 bands"),
         ([scene, "--model", str(folder / "no.safetensors")], "no such model"),
@@ -210,6 +211,13 @@ def test_nothing_but_tiles_is_ever_replaced(folder: Path, tmp_path: Path, monkey
     tile = tmp_path / "tif" / "tile_1.tif"
     refused(f"the folder in which the input {tile} lies", tile.parent, scene=tile)
     assert tile.exists()
+
+
+def test_a_plan_counts_its_tasks(folder: Path, capsys) -> None:
+    for count, said in (("1", "1 task of whole tiles"), ("2", "2 tasks of whole tiles")):
+        generated(folder, "planned", "--dry-run", "--count", count, "--tile", "20")
+        assert f"work    {said}" in capsys.readouterr().out
+    assert not (folder / "planned").exists()
 
 
 def test_a_training_replaces_no_input(folder: Path, capsys) -> None:
