@@ -130,10 +130,10 @@ def check_seed(seed: int) -> None:
     Raises
     ------
     ParameterError
-        It is below 0.
+        It is below 0, or so large that those counted on from it, tile by tile, would not fit into 64 bits.
     """
-    if seed < 0:
-        raise ParameterError(f"--seed {seed}: at least 0.")
+    if not 0 <= seed < 2**62:
+        raise ParameterError(f"--seed {seed}: at least 0 and below 2^62.")
 
 
 def _headers(source: Path) -> tuple[Path, ...]:

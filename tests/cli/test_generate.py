@@ -234,7 +234,7 @@ def test_a_training_replaces_no_input(folder: Path, capsys) -> None:
     assert Path(beside).read_bytes() == before
 
 
-def test_seeds_begin_with_0(folder: Path, capsys) -> None:
+def test_seeds_begin_with_0_and_end(folder: Path, capsys) -> None:
     scene, model, out = (str(folder / name) for name in ("s.tif", "new.safetensors", "new"))
     for command in (
         ["train", "hud", scene, "-o", model],
@@ -247,9 +247,11 @@ def test_seeds_begin_with_0(folder: Path, capsys) -> None:
         ["assess", out, "--reference", scene],
         ["demo", "-o", out],
     ):
-        assert run([*command, "--seed", "-1"]) == 2
-        assert "--seed -1: at least 0" in capsys.readouterr().err
+        for seed in (-1, 2**62):
+            assert run([*command, "--seed", str(seed)]) == 2
+            assert f"--seed {seed}: at least 0 and below" in capsys.readouterr().err
         assert not [p for p in folder.iterdir() if p.name.startswith("new")]
+    generated(folder, "last", "--seed", str(2**62 - 1), "--format", "zarr", "--count", "2", "-q")
     with pytest.raises(ParameterError, match="--seed -1: at least 0"):
         hsgeo.SyntheticTiles.from_model(folder / "m.safetensors", count=1, seed=-1)
 
