@@ -99,8 +99,8 @@ def print_stages(r: dict[str, Any]) -> None:
 def _print_plan(r: dict[str, Any]) -> None:
     parts, model = r["parts"], r["model"] or "trained by the run"
     whole, cut = (
-        f"{parts['count']} tasks of whole tiles",
-        f"{parts['count']} parts of {parts['size']} pixels, {parts['passes']} times",
+        f"{parts['count']} task{'s' * (parts['count'] != 1)} of whole tiles",
+        f"{parts['count']} part{'s' * (parts['count'] != 1)} of {parts['size']} pixels, {parts['passes']} times",
     )
     print_rows(
         [

@@ -141,8 +141,9 @@ def hud(
         int | None, typer.Option("--hold-out-cell", help="Side of such a cell, pixels [default: of the crops].")
     ] = None,
     guard: Annotated[
-        int, typer.Option("--guard", help="Pixels along the border of that ground that are not for testing either.")
-    ] = 2,
+        int | None,
+        typer.Option("--guard", help="Pixels along the border of that ground not for testing either [default: 2]."),
+    ] = None,
     steps: Annotated[int | None, typer.Option("--steps", min=1, help="Steps of the optimiser.")] = None,
     sensor: o.SensorName = None,
     bands: o.Bands = None,
@@ -160,15 +161,19 @@ def hud(
     """
     from hsgeo.cli.generate import model_rows, print_stages
     from hsgeo.tasks import HoldOut, RunOptions, train_hud
+    from hsgeo.tasks.hold_out import GUARD
     from hsgeo.tasks.options import load_parameters
 
+    for option, value in (("--hold-out-cell", hold_out_cell), ("--guard", guard)):
+        if hold_out is None and value is not None:
+            raise ParameterError(f"{option} is of --hold-out; give that as well, such as --hold-out 0.25.")
     params = load_parameters(config, settings or [])
     report = train_hud(
         scene,
         output,
         endmembers=endmembers,
         labels=labels,
-        hold_out=None if hold_out is None else HoldOut.of(hold_out, hold_out_cell, guard),
+        hold_out=None if hold_out is None else HoldOut.of(hold_out, hold_out_cell, GUARD if guard is None else guard),
         sensor=sensor,
         bands=bands,
         bbox=o.parse_bbox(bbox),

@@ -23,7 +23,7 @@ class Params(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    seed: int = Field(default=0, description="which patches of a large scene the statistics are taken from")
+    seed: int = Field(default=0, ge=0, description="which patches of a large scene the statistics are taken from")
 
 
 @dataclass(frozen=True)

@@ -65,11 +65,16 @@ class Labels:
         mine, other = geobox_of(raster), geobox_of(scene)
         same = mine.shape == other.shape and mine.crs == other.crs
         if not same or not np.allclose(mine.affine[:6], other.affine[:6], rtol=0, atol=1e-3 * abs(other.affine.a)):
-            raise GridError(
-                f"{label(raster)}: labels on another grid than {label(scene)}; put them on it first, such as by "
-                "gdalwarp -r near."
-            )
+            raise other_grid(raster, scene)
         return cls.of(raster)
+
+
+def other_grid(raster: xr.DataArray, scene: xr.DataArray) -> GridError:
+    """The error of a raster of classes that lies on another grid than its scene."""
+    return GridError(
+        f"{label(raster)}: labels on another grid than {label(scene)}; put them on it first, such as by "
+        "gdalwarp -r near."
+    )
 
 
 @dataclass(frozen=True)

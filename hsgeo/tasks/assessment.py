@@ -11,7 +11,7 @@ import xarray as xr
 
 from hsgeo.errors import ParameterError
 from hsgeo.scene import open_scene
-from hsgeo.scene.open import require_scene
+from hsgeo.scene.open import locate, require_scene
 from hsgeo.tasks.generated import GeneratedOptions, assess_generated, is_generated, refuse_options
 from hsgeo.tasks.inputs import Scene
 from hsgeo.tasks.options import refuse_inputs
@@ -71,6 +71,9 @@ def assess(
         raise ParameterError("assess needs both --hsi and --msi, or neither with a --reference.")
     if hsi is None and reference is None:
         raise ParameterError("assess needs something to compare with: --reference, or --hsi and --msi.")
+    for given in (result, hsi, msi, reference):
+        if not (given is None or isinstance(given, xr.DataArray)):
+            locate(given)
     options = tiles or GeneratedOptions()
     if options.generated or (hsi is None and is_generated(result, options)):
         if hsi is not None or reference is None:

@@ -14,7 +14,7 @@ from hsgeo.scene import open_scene, write_scene
 from hsgeo.tasks.assessment import assess
 from hsgeo.tasks.fusion import FusionJob
 from hsgeo.tasks.inputs import FusionOptions
-from hsgeo.tasks.options import RunOptions, WriteOptions
+from hsgeo.tasks.options import RunOptions, WriteOptions, check_seed
 
 FILES = {
     "hsi": "hyperion_like.tif",
@@ -59,6 +59,7 @@ def demo(
     from hsgeo.simulation.generator import make_pair
 
     (run or RunOptions()).check()
+    check_seed(seed)
     progress = progress if progress is not None else NullProgress()
     folder = Path(output)
     paths = {name: folder / file for name, file in FILES.items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from hsgeo.errors import GridError, OutputExistsError, OutputWriteError, Paramet
 from hsgeo.scene import open_scene
 from hsgeo.scene.tile_store import is_tile_store, open_tiles
 from hsgeo.tasks.inputs import Scene, path_of
-from hsgeo.tasks.options import refuse_inputs
+from hsgeo.tasks.options import check_seed, refuse_inputs
 
 #: suffixes of tiles, and what ends the names of the rasters beside them that hold no reflectance
 SUFFIXES, BESIDE = {".tif", ".tiff", ".zarr"}, ("_abundances", "_classes")
@@ -54,6 +55,9 @@ class GeneratedOptions:
     networks: bool = True
     seed: int = 0
     device: str = "auto"
+
+    def __post_init__(self) -> None:
+        check_seed(self.seed)
 
 
 def is_generated(result: Scene, options: GeneratedOptions) -> bool:
@@ -161,10 +165,31 @@ def _paths(result: Scene) -> list[Path]:
     place = Path(result)
     if not place.is_dir() or place.suffix.lower() == ".zarr":
         return [place]
-    tiles, _ = _rasters(place)
+    tiles, others = _rasters(place)
     if not tiles:
         raise SceneReadError(f"{place} holds no tiles; give a folder of .tif or .zarr scenes.")
+    _refuse_orphans(tiles, bool(others))
     return tiles
+
+
+def _refuse_orphans(paths: Sequence[Path], companions: bool) -> None:
+    """Refuse rasters that belong to a tile, by their names, where that is missing.
+
+    A name alone is no proof: other tiles have such `companions`, or the missing one has both.
+
+    Raises
+    ------
+    SceneReadError
+        It names the tile.
+    """
+    for path in paths:
+        if end := next((end for end in BESIDE if path.stem.endswith(end)), ""):
+            tile = path.with_stem(path.stem.removesuffix(end))
+            if companions or all(tile.with_stem(tile.stem + end) in paths for end in BESIDE):
+                raise SceneReadError(
+                    f"{tile} is missing, though {path.name} is there; generate the tiles again, or remove what is left "
+                    "of this one."
+                )
 
 
 def _opened(scene: Scene, notes: list[str]) -> xr.DataArray:

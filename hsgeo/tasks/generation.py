@@ -16,7 +16,7 @@ import xarray as xr
 from hsgeo.engine.identity import read_identity
 from hsgeo.errors import ParameterError
 from hsgeo.scene.labels import Classes
-from hsgeo.scene.model import label
+from hsgeo.scene.model import geobox_of, label
 from hsgeo.scene.notes import log_note
 from hsgeo.scene.open import require_scene
 from hsgeo.tasks.generation_options import GenerationOptions, wanted_of
@@ -143,13 +143,17 @@ class GenerationJob(Job):
         super().__init__([str(path_of(scene))], lambda name: HudMethod, o, run, params, progress)
         self.file, given = None if model is None else Path(model), dict(subset or {})
         self.arguments |= given
-        if self.run.seed < 0:
-            raise ParameterError(f"--seed {self.run.seed}: at least 0.")
         if self.file is not None and self.values:
             raise ParameterError(f"{', '.join(self.values)}: of a training; leave them out with --model.")
+        if self.file is None and not (o.wanted is None and o.layout is None):
+            option, train = "--labels" if o.wanted is None else "--class", f"hsgeo train hud {self.inputs[0]}"
+            raise ParameterError(
+                f"{option} needs a --model that was trained with labels: {train} --labels RASTER -o MODEL.safetensors."
+            )
         self.settings: Any = self.params() if self.file is None else None
         with self.progress.stage("open"):
             self.source = open_input(scene, given.pop("sensor", None), self.notes, None, **given)
+        geobox_of(self.source)  # without a CRS no tile can be written
         if self.file is not None:
             self._model = Hud.load(self.file)
             self._model.refuse(label(self.source), self.source.sizes["band"], self.source["wavelength"].values)

@@ -58,7 +58,7 @@ class HoldOut:
         Raises
         ------
         ParameterError
-            A share that is not between 0 and 1, a cell below 1, a guard below 0.
+            A share that is not between 0 and 1, a cell below 1 or of a raster, a guard below 0.
         """
         if isinstance(what, str):
             try:
@@ -73,6 +73,8 @@ class HoldOut:
         return None if isinstance(self.what, int | float | xr.DataArray) else str(self.what)
 
     def _checked(self) -> HoldOut:
+        if self.cell is not None and not isinstance(self.what, int | float):
+            raise ParameterError("--hold-out-cell is of a share of cells; leave it out with a raster to --hold-out.")
         if isinstance(self.what, int | float) and not 0 < self.what < 1:
             raise ParameterError(f"--hold-out {self.what:g}: a share is above 0 and below 1; or give a raster.")
         if (self.cell is not None and self.cell < 1) or self.guard < 0:

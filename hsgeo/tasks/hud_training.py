@@ -12,12 +12,13 @@ import numpy as np
 import xarray as xr
 
 from hsgeo.scene.labels import Labels
+from hsgeo.scene.model import label
 from hsgeo.scene.open import open_scene, require_scene
 from hsgeo.scene.source import SceneSource
 from hsgeo.scene.staging import folder_of, refuse_existing
 from hsgeo.tasks.hold_out import HoldOut, beside, write_beside
-from hsgeo.tasks.inputs import Scene, open_input, path_of
-from hsgeo.tasks.options import RunOptions, refuse_inputs, validated
+from hsgeo.tasks.inputs import Scene, naming, open_input, path_of
+from hsgeo.tasks.options import RunOptions, check_model_name, refuse_inputs, validated
 
 if TYPE_CHECKING:
     from hsgeo.methods.generation.hud import Hud
@@ -69,8 +70,9 @@ def train_hud(
 
     require_scene(scene, "scene")
     target = Path(output)
+    check_model_name(target)
     outputs = [target, beside(target)]
-    refuse_inputs(outputs, [path_of(scene), None if hold_out is None else hold_out.path])
+    refuse_inputs(outputs, [path_of(scene), path_of(labels), None if hold_out is None else hold_out.path])
     refuse_existing(outputs, overwrite)
     folder_of(target)
     given = dict(params or {}) | ({} if endmembers is None else {"endmembers": endmembers})
@@ -106,7 +108,7 @@ def trained_on(scene: xr.DataArray, settings: Any, run: RunOptions, progress: An
     from hsgeo.methods.generation.hud import fitted_hud
 
     good, reasons = (scene[name].values for name in ("good", "bad_reason"))
-    with progress.stage("train", total=settings.steps) as stage:
+    with progress.stage("train", total=settings.steps) as stage, naming([label(scene)]):
         return fitted_hud(
             SceneSource(scene),
             np.asarray(good, bool),

@@ -27,6 +27,9 @@ class RunOptions:
     memory: str = "4GiB"
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        check_seed(self.seed)
+
     def check(self) -> None:
         """See that the scheduler answers or the device is here, before anything is opened.
 
@@ -92,7 +95,7 @@ def refuse_inputs(outputs: Iterable[str | os.PathLike[str]], inputs: Iterable[st
     Raises
     ------
     OutputExistsError
-        An output, or the header that comes with it, is a file of an input.
+        An output, or the header that comes with it, is a file of an input, or a folder in which one lies.
     """
     from hsgeo.scene.write import FORMATS
 
@@ -103,6 +106,34 @@ def refuse_inputs(outputs: Iterable[str | os.PathLike[str]], inputs: Iterable[st
             for source in (p for i in read for p in (i, *_headers(i))):
                 if path.exists() and source.exists() and path.samefile(source):
                     raise OutputExistsError(f"{output} would replace the input {source}; choose another output.")
+                if source.exists() and path.resolve() in source.resolve().parents:
+                    raise OutputExistsError(
+                        f"{output} would replace the folder in which the input {source} lies; choose another output."
+                    )
+
+
+def check_model_name(path: Path) -> None:
+    """Refuse the name of a model that does not end as one.
+
+    Raises
+    ------
+    ParameterError
+        It does not end in ``.safetensors``.
+    """
+    if path.suffix != ".safetensors":
+        raise ParameterError(f"{path}: a model is written as .safetensors; change -o.")
+
+
+def check_seed(seed: int) -> None:
+    """Refuse a seed that random generators do not take.
+
+    Raises
+    ------
+    ParameterError
+        It is below 0, or so large that those counted on from it, tile by tile, would not fit into 64 bits.
+    """
+    if not 0 <= seed < 2**62:
+        raise ParameterError(f"--seed {seed}: at least 0 and below 2^62.")
 
 
 def _headers(source: Path) -> tuple[Path, ...]:

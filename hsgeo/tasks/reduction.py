@@ -10,7 +10,7 @@ from hsgeo.errors import OutputExistsError, OutputWriteError, ParameterError
 from hsgeo.scene import write_scene
 from hsgeo.scene.open import require_scene
 from hsgeo.tasks.inputs import Scene, open_input, path_of
-from hsgeo.tasks.options import WriteOptions, check_format, refuse_inputs
+from hsgeo.tasks.options import WriteOptions, check_format, check_seed, refuse_inputs
 
 NAMES = ("hsi", "msi", "reference")
 
@@ -55,6 +55,7 @@ def simulate(
     from hsgeo.simulation.reduced import simulate_pair
 
     require_scene(scene, "scene")
+    check_seed(seed)
     if ratio < 2:
         raise ParameterError(f"--ratio {ratio}: a whole number of at least 2.")
     given, write = str(path_of(scene)), write or WriteOptions()

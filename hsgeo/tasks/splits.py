@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import isclose
 from typing import Any
 
 from hsgeo.errors import ParameterError
@@ -18,6 +19,8 @@ from hsgeo.scene.tile_store import MARKS
 NAMES = ("train", "val", "test")
 #: of training and validation
 DEFAULT = "0.8/0.2"
+#: by how much, of it, the sum of three shares of three decimals may be off
+ROUNDING = 2e-3
 #: the golden ratio's fraction, in units of 2^-64
 GOLDEN = 0x9E3779B97F4A7C15
 
@@ -41,14 +44,17 @@ class Shares:
         Raises
         ------
         ParameterError
-            It is none.
+            It is none, or its sum is neither 1 nor 100 (but for the rounding of shares such as ``0.67/0.33``).
         """
         try:
             parts = [float(part) for part in str(text).split("/")]
         except ValueError:
             parts = []
-        if not 2 <= len(parts) <= 3 or not 0 < sum(parts) < float("inf") or min(parts) < 0:
-            raise ParameterError(f"--split {text!r}: give shares of train/val or train/val/test, such as {DEFAULT}.")
+        whole = any(isclose(sum(parts), one, rel_tol=ROUNDING) for one in (1, 100))
+        if not 2 <= len(parts) <= 3 or min(parts) < 0 or not whole:
+            raise ParameterError(
+                f"--split {text!r}: give shares of train/val or train/val/test whose sum is 1, such as {DEFAULT}."
+            )
         return cls(tuple(part / sum(parts) for part in parts))
 
     def split_of(self, seed: int) -> str:

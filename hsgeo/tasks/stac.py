@@ -116,6 +116,14 @@ def write_catalogue(folder: Path) -> Path:
     return target
 
 
+def is_collection(path: Path) -> bool:
+    """Whether a file is a collection that `write_catalogue` has written."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))["summaries"]["hsgeo:synthetic"] == [True]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
 def tile_name(number: int, count: int) -> str:
     """Of a tile, counted from 0, among `count` of them."""
     return f"tile_{number + 1:0{len(str(count))}d}"

@@ -24,6 +24,7 @@ from hsgeo.scene import open_scene
 from hsgeo.scene.window import Window
 from hsgeo.tasks.generation_options import GenerationOptions, wanted_of
 from hsgeo.tasks.inputs import Scene
+from hsgeo.tasks.options import check_seed
 from hsgeo.tasks.splits import DEFAULT, Shares
 from hsgeo.tasks.stac import COLLECTION
 from hsgeo.tasks.stored_tiles import StoredTiles
@@ -300,6 +301,7 @@ class Drawn:
         first = str(each[0]) if each else None
         o = GenerationOptions(count, size, steps, variability, sensor_noise, first, layout, split=shares)
         o.check()
+        check_seed(seed)
         check_steps(hud.settings, steps)
         asked = wanted_of(hud.known, o)
         every = [] if asked is None else [asked]

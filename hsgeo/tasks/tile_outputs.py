@@ -5,6 +5,7 @@ Values come from the arrays of the working store, those of a tile that is cut wi
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -23,30 +24,33 @@ from hsgeo.scene.creation import check_creation
 from hsgeo.scene.encode import Encoding
 from hsgeo.scene.metadata import describe
 from hsgeo.scene.model import geobox_of
-from hsgeo.scene.staging import folder_of, publish_folder, staged, write_errors
+from hsgeo.scene.staging import SIDECARS, folder_of, publish_folder, staged, write_errors
 from hsgeo.scene.tile_store import MARKS, STORE, TileStore, class_tags, is_tile_store, open_tiles
 from hsgeo.scene.window import Window
 from hsgeo.scene.write import FORMATS, plan_windows
+from hsgeo.tasks.generated import BESIDE
 from hsgeo.tasks.options import WriteOptions
 from hsgeo.tasks.outputs import BLOCK_OPTIONS, block_options
 from hsgeo.tasks.splits import tile_tags
-from hsgeo.tasks.stac import tile_name, write_catalogue
+from hsgeo.tasks.stac import COLLECTION, is_collection, tile_name, write_catalogue
 
 if TYPE_CHECKING:
     from hsgeo.methods.generation.hud import Hud
 
 #: tiles of a contact sheet, and pixels of each
 SHOWN, SHEET = 64, 128
+SHEET_NAME = "contact_sheet.png"
+TILE_FILE = re.compile(rf"tile_\d+(\.json|({'|'.join(BESIDE)})?\.tif)")
 FORMAT_OPTIONS = ("tif", "zarr")
 TAGS = {"SYNTHETIC": "yes", "SYNTHETIC_MODEL": "hsgeo hud"}
 
 
 def check_tile_format(target: Path, kind: str, write: WriteOptions) -> None:
-    """Refuse a format, a name or options that stand for nothing.
+    """Refuse a format, a name or options that stand for nothing, and what tiles may never replace.
 
     Raises
     ------
-    OutputWriteError, ParameterError
+    OutputExistsError, OutputWriteError, ParameterError
     """
     if kind not in FORMAT_OPTIONS:
         raise ParameterError(f"--format {kind}: one of {', '.join(FORMAT_OPTIONS)}.")
@@ -58,6 +62,36 @@ def check_tile_format(target: Path, kind: str, write: WriteOptions) -> None:
         raise OutputWriteError(f"{target}: tiles go into a folder; give a name without {suffix}{more}.")
     driver = "zarr" if kind == "zarr" else "COG" if write.cog else "GTiff"
     check_creation(driver, target, write.creation, write.dtype, None)
+    if target.name in ("", ".."):
+        raise OutputWriteError(f"{target}: tiles go into a folder of their own; give one in it, {target / 'tiles'}.")
+    if target.exists() and not target.is_dir():
+        raise OutputWriteError(f"{target} is a file; tiles go into a folder.")
+    if target.is_dir() and (other := not_ours(target)) is not None:
+        raise OutputExistsError(f"{target} holds {other}, which is not of hsgeo generate; choose another folder.")
+
+
+def not_ours(folder: Path) -> str | None:
+    """Something in a folder that `TileFolder.publish` has not written; None where it wrote everything, or it is empty.
+
+    Files that GDAL puts beside rasters are taken for its own.
+    """
+    names = sorted(path.name for path in folder.iterdir())
+    if is_tile_store(folder):
+        return next((n for n in names if _main(n) != SHEET_NAME and not _of_zarr(folder / n)), None)
+    known = {SHEET_NAME, COLLECTION, *([STORE] if is_tile_store(folder / STORE) else [])}
+    if STORE not in known and not is_collection(folder / COLLECTION):
+        return names[0] if names else None
+    return next((n for n in names if (m := _main(n)) not in known and not TILE_FILE.fullmatch(m)), None)
+
+
+def _of_zarr(path: Path) -> bool:
+    """Whether it is the description of a store, or an array."""
+    return path.name == "zarr.json" or (path / "zarr.json").is_file()
+
+
+def _main(name: str) -> str:
+    """The name of the raster that a file belongs to; its own where it is no sidecar."""
+    return name.removesuffix(next((s for s in sorted(SIDECARS, key=len, reverse=True) if name.endswith(s)), ""))
 
 
 def check_tiles(target: Path, kind: str, write: WriteOptions) -> None:
@@ -69,8 +103,6 @@ def check_tiles(target: Path, kind: str, write: WriteOptions) -> None:
         The folder exists or cannot be written, or a format or option stands for nothing.
     """
     check_tile_format(target, kind, write)
-    if target.is_file():
-        raise OutputWriteError(f"{target} is a file; tiles go into a folder.")
     if target.exists() and not write.overwrite:
         raise OutputExistsError(f"{target} exists; give --overwrite or another folder.")
     folder_of(target)
@@ -114,7 +146,7 @@ class TileFolder:
             made = self._tifs(inside, arrays, stage) if self.kind == "tif" else self._store(inside, arrays, stage)
             shown = [decimated(scene, rgb, SHEET) for number, scene in enumerate(made) if number < SHOWN]
             with write_errors(self.target, SHOWN * SHEET**2):
-                write_png(inside / "contact_sheet.png", contact_sheet(shown))
+                write_png(inside / SHEET_NAME, contact_sheet(shown))
                 if not is_tile_store(inside):
                     write_catalogue(inside)
             size = sum(path.stat().st_size for path in inside.rglob("*") if path.is_file())

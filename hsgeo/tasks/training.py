@@ -19,6 +19,7 @@ from hsgeo.scene.open import open_scene
 from hsgeo.scene.provenance import describe_input
 from hsgeo.scene.staging import folder_of, refuse_existing
 from hsgeo.tasks.inputs import FusionOptions, Scene, path_of
+from hsgeo.tasks.options import check_model_name, check_seed
 
 if TYPE_CHECKING:
     from hsgeo.methods.fusion.examples import ExampleStore
@@ -97,6 +98,7 @@ def train(
     say = said or (lambda text: None)
     progress = progress if progress is not None else NullProgress()
     target, options = Path(output), options or FusionOptions()
+    check_seed(seed)
     ratios = _ratios(inputs, reference, ratio)
     settings = settings_of(params or {})
     usual = settings_of({})
@@ -259,8 +261,7 @@ def _finished(log: Path, identity: Mapping[str, Any]) -> dict[str, Any] | None:
 
 def _begin(work: Path, identity: Mapping[str, Any], files: Sequence[Path], overwrite: bool) -> None:
     """An empty working folder, once it is seen that the results can be written."""
-    if files[0].suffix != ".safetensors":
-        raise ParameterError(f"{files[0]}: a model is written as .safetensors; change -o.")
+    check_model_name(files[0])
     refuse_existing(files, overwrite)
     folder_of(files[0])
     shutil.rmtree(work, ignore_errors=True)

@@ -96,6 +96,23 @@ def test_classes_that_are_not_those_of_the_labels(folder, capfd):
     refused([*command, "labels.tif"], capfd, "endmembers", "leave --labels out")
 
 
+def test_a_tile_that_is_missing_is_named(folder, capfd):
+    Path("tiles/two.tif").unlink()
+    refused(["assess", "tiles", "--reference", "scene.tif", *FAST], capfd, "tiles/two.tif is missing", "two_")
+    for left in Path("tiles").glob("one*"):
+        left.unlink()
+    refused(["assess", "tiles", "--reference", "scene.tif", *FAST], capfd, "tiles/two.tif is missing", "two_")
+    refused(["assess", "gone", "--reference", "scene.tif", "--pairs", "p.png"], capfd, "gone: no such file or folder")
+
+
+def test_labels_on_another_grid_are_said_to_be_it(folder, capfd):
+    classes = open_scene("labels.tif", chunks=None).values.astype(np.uint8)
+    for left, gsd in ((8e5, 30), (500007.0, 30), (500000.0, 60)):
+        write_raster(Path("off.tif"), classes, gsd, left=left)
+        command = ["assess", "tiles", "--reference", "scene.tif", "--labels", "off.tif", *FAST]
+        refused(command, capfd, "off.tif: labels on another grid than scene.tif", "gdalwarp -r near")
+
+
 def test_zarr_tiles_and_single_rasters(folder, capfd):
     write_scene(open_scene("tiles/one.tif"), "one.zarr")
     command = ["assess", "one.zarr", "--reference", "scene.tif", "--json"]

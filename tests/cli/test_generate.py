@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
 
 import hsgeo
 from hsgeo.bench.protocols import on_grid
 from hsgeo.cli.app import run
+from hsgeo.errors import ParameterError
 from hsgeo.scene import write_scene
 from tests.methods.restoration.test_subspace import noisy, truth
 
@@ -99,7 +101,11 @@ def written_labels(folder: Path, name: str, numbers: np.ndarray, gsd: float = 30
 def test_classes_are_learned_and_asked_for(folder: Path, capsys) -> None:
     numbers = np.where(np.arange(44) < 22, 3, 7) * np.ones((40, 1))
     numbers[:3] = 0
-    labels, scene, model = written_labels(folder, "labels.tif", numbers), str(folder / "s.tif"), str(folder / "c.st")
+    labels, scene, model = (
+        written_labels(folder, "labels.tif", numbers),
+        str(folder / "s.tif"),
+        str(folder / "c.safetensors"),
+    )
     train = ["train", "hud", scene, "-o", model, "--endmembers", "4", "--steps", "3", *TINY]
     assert run([*train, "--labels", str(labels)]) == 0
     assert "class 3, class 7; right of" in capsys.readouterr().out
@@ -119,7 +125,8 @@ def test_classes_are_learned_and_asked_for(folder: Path, capsys) -> None:
     again = folder / "asked-again"  # a map of classes that was drawn is a layout itself
     assert run([*drawn, "--labels", str(folder / "asked-as" / "tile_1_classes.tif"), "-o", str(again)]) == 0
     assert all(not np.array_equal(found["free"], found[name]) for name in ("3", "7", "as"))
-    out = str(folder / "none")
+    out, one_of_each = str(folder / "none"), np.zeros((40, 44))
+    one_of_each[5, 3:5] = 3, 7
     capsys.readouterr()
     for command, said in (
         ([*drawn, "--class", "forest"], "--class 'forest': the model has class 3, class 7"),
@@ -130,9 +137,21 @@ def test_classes_are_learned_and_asked_for(folder: Path, capsys) -> None:
             "l2.tif: it has class 5, and the model has class 3, class 7",
         ),
         (["generate", scene, "--model", str(folder / "m.safetensors"), "--class", "3"], "knows no classes"),
-        ([*train[:4], out, "--labels", str(written_labels(folder, "l3.tif", numbers, 60))], "on another grid"),
-        ([*train[:4], out, "--labels", scene], "labels have one band, not 24"),
-        ([*train[:4], out, "--labels", str(written_labels(folder, "l4.tif", 0 * numbers))], "no class labels"),
+        (["generate", scene, "--class", "3"], "--class needs a --model that was trained with labels: hsgeo train hud"),
+        (["generate", scene, "--labels", str(labels)], "--labels needs a --model that was trained with labels"),
+        (
+            [*train[:4], f"{out}.safetensors", "--labels", str(written_labels(folder, "l3.tif", numbers, 60))],
+            "on another grid",
+        ),
+        ([*train[:4], f"{out}.safetensors", "--labels", scene], "labels have one band, not 24"),
+        (
+            [*train[:4], f"{out}.safetensors", "--labels", str(written_labels(folder, "l5.tif", one_of_each))],
+            "s.tif: 2 labelled pixels with data are too few for 2 classes",
+        ),
+        (
+            [*train[:4], f"{out}.safetensors", "--labels", str(written_labels(folder, "l4.tif", 0 * numbers))],
+            "no class labels",
+        ),
     ):
         assert run([*command, *([] if command[0] == "train" else ["-o", out])]) == 2
         text = capsys.readouterr().err
@@ -146,6 +165,7 @@ def test_what_cannot_serve_says_so_and_leaves_nothing(folder: Path, capsys) -> N
     for more, said in (
         ([scene, "--model", model, "--count", "0"], "--count 0: at least 1"),
         ([scene, "--model", model, "--split", "0.8"], "--split '0.8': give shares of train/val"),
+        ([scene, "--model", model, "--split", "0.5/0.2/0.2"], "whose sum is 1"),
         ([scene, "--model", model, "--steps", "2000"], "this process has 1000 at most"),
         ([str(folder / "other.tif"), "--model", model], "made for 24 bands"),
         ([scene, "--model", str(folder / "no.safetensors")], "no such model"),
@@ -163,3 +183,97 @@ def test_what_cannot_serve_says_so_and_leaves_nothing(folder: Path, capsys) -> N
     assert run(["train", "hud", scene, "-o", model]) == 2 and "exists" in capsys.readouterr().err
     assert run(["train", "hud", scene, "-o", scene]) == 2
     assert not [p.name for p in folder.iterdir() if p.name.startswith(".")]
+
+
+def test_nothing_but_tiles_is_ever_replaced(folder: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+    def refused(said: str, target: Path | str, *more: str, scene: Path = folder / "s.tif") -> None:
+        command = ["generate", str(scene), "--model", str(folder / "m.safetensors"), "--size", "20", *more]
+        for again in ([], ["--dry-run"]):
+            assert run([*command, "-o", str(target), "--overwrite", *again]) == 2
+            text = capsys.readouterr().err
+            assert said in text and text.count("\n") <= 2, text
+
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "precious.txt").write_text("mine")
+    refused("holds precious.txt", mine)
+    (mine / "collection.json").write_text("{}")
+    refused("holds collection.json", mine)
+    monkeypatch.chdir(mine)
+    refused("a folder of their own", ".")
+    refused(f"the folder in which the input {folder / 's.tif'} lies", folder)
+    assert {p.name for p in mine.iterdir()} == {"precious.txt", "collection.json"}
+    for name, kind in (("tif", "tif"), ("zarr", "zarr"), ("one.zarr", "zarr")):
+        out = tmp_path / name
+        out.mkdir()
+        for _ in range(2):  # an empty folder, then tiles
+            generated(folder, str(out), "--format", kind, "--overwrite", "-q")
+        (out / "contact_sheet.png.aux.xml").touch()
+        generated(folder, str(out), "--format", kind, "--overwrite", "-q", "--dry-run")
+        (out / "notes.txt").touch()
+        refused("holds notes.txt", out, "--format", kind)
+        (out / "notes.txt").unlink()
+    tile = tmp_path / "tif" / "tile_1.tif"
+    refused(f"the folder in which the input {tile} lies", tile.parent, scene=tile)
+    assert tile.exists()
+
+
+def test_a_plan_counts_its_tasks(folder: Path, capsys) -> None:
+    for count, said in (("1", "1 task of whole tiles"), ("2", "2 tasks of whole tiles")):
+        generated(folder, "planned", "--dry-run", "--count", count, "--tile", "20")
+        assert f"work    {said}" in capsys.readouterr().out
+    assert not (folder / "planned").exists()
+
+
+def test_a_training_replaces_no_input(folder: Path, capsys) -> None:
+    scene, numbers = str(folder / "s.tif"), np.ones((40, 44))
+    beside = str(written_labels(folder, "mine_held_out.tif", numbers))
+    before = Path(beside).read_bytes()
+    for more, said in (
+        (["--labels", beside, "-o", beside], "mine_held_out.tif: a model is written as .safetensors"),
+        (["--labels", beside, "-o", str(folder / "mine.safetensors")], f"would replace the input {beside}"),
+        (["--hold-out", beside, "-o", str(folder / "mine.safetensors")], f"would replace the input {beside}"),
+    ):
+        assert run(["train", "hud", scene, *more, "--overwrite", "--steps", "1", *TINY]) == 2
+        assert said in capsys.readouterr().err
+    assert Path(beside).read_bytes() == before
+
+
+def test_seeds_begin_with_0_and_end(folder: Path, capsys) -> None:
+    scene, model, out = (str(folder / name) for name in ("s.tif", "new.safetensors", "new"))
+    for command in (
+        ["train", "hud", scene, "-o", model],
+        ["train", "hsr-diff", scene, scene, "-o", model],
+        ["generate", scene, "-o", out],
+        ["unmix", scene, "-o", f"{out}.tif"],
+        ["restore", scene, "--task", "denoise", "-o", f"{out}.tif"],
+        ["fuse", scene, scene, "-o", f"{out}.tif"],
+        ["simulate", scene, "--ratio", "2", "-o", out],
+        ["assess", out, "--reference", scene],
+        ["demo", "-o", out],
+    ):
+        for seed in (-1, 2**62):
+            assert run([*command, "--seed", str(seed)]) == 2
+            assert f"--seed {seed}: at least 0 and below" in capsys.readouterr().err
+        assert not [p for p in folder.iterdir() if p.name.startswith("new")]
+    generated(folder, "last", "--seed", str(2**62 - 1), "--format", "zarr", "--count", "2", "-q")
+    with pytest.raises(ParameterError, match="--seed -1: at least 0"):
+        hsgeo.SyntheticTiles.from_model(folder / "m.safetensors", count=1, seed=-1)
+
+
+def test_a_scene_must_have_a_crs_and_more_than_one_pixel(folder: Path, tmp_path: Path, capsys) -> None:
+    scene = hsgeo.open_scene(folder / "s.tif", chunks=None)
+    write_scene(scene.isel(y=slice(0, 1), x=slice(0, 1)), tmp_path / "one.tif")
+    with (
+        rasterio.open(folder / "s.tif") as raster,
+        rasterio.open(tmp_path / "bare.tif", "w", **{**raster.profile, "crs": None}) as copy,
+    ):
+        copy.write(raster.read())
+    bare, model, out = str(tmp_path / "bare.tif"), str(folder / "m.safetensors"), str(tmp_path / "none")
+    for more in ([], ["--dry-run"], ["--model", model], ["--model", model, "--dry-run"]):
+        assert run(["generate", bare, *more, "-o", out, "--progress", "json"]) == 2
+        text = capsys.readouterr().err
+        assert "bare.tif has no CRS; assign one" in text and "train" not in text
+    assert run(["train", "hud", str(tmp_path / "one.tif"), "-o", f"{out}.safetensors"]) == 2
+    assert "one.tif: one pixel alone has data" in capsys.readouterr().err
+    assert {p.name for p in tmp_path.iterdir()} == {"one.tif", "bare.tif"}

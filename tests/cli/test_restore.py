@@ -131,7 +131,7 @@ def test_what_is_left_is_said(inside, capfd) -> None:
         (np.ones((1, 9, 9)), ("w.tif", "same value everywhere")),
         (np.random.default_rng(0).random((1, 9, 9)), ("w.tif", "a scene of 1 band", "three are needed")),
         (np.full((5, 9, 9), np.nan), ("w.tif", "no pixel with data")),
-        (np.random.default_rng(0).random((5, 1, 1)), ("w.tif", "same value everywhere")),
+        (np.random.default_rng(0).random((5, 1, 1)), ("w.tif", "one pixel alone has data")),
     ],
 )
 def test_scenes_that_cannot_be_restored(inside, capfd, made_of, words) -> None:

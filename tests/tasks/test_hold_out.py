@@ -128,6 +128,13 @@ def test_what_cannot_be_held_out_says_so(made, tmp_path, capsys) -> None:
         assert run(["train", "hud", str(made / "s.tif"), "-o", out, "--hold-out", *more]) == 2
         text = capsys.readouterr().err
         assert said in text and text.count("\n") <= 2, text
+    for more, said in (
+        (["--hold-out-cell", "8"], "--hold-out-cell is of --hold-out"),
+        (["--guard", "2"], "--guard is of --hold-out"),
+        (["--hold-out", str(tmp_path / "none.tif"), "--hold-out-cell", "8"], "leave it out with a raster"),
+    ):
+        assert run(["train", "hud", str(made / "s.tif"), "-o", out, *more]) == 2
+        assert said in capsys.readouterr().err
     assert [p.name for p in tmp_path.iterdir() if "no.safe" in p.name or p.name.startswith(".")] == []
     with pytest.raises(ParameterError, match="smaller cells"):
         HoldOut.of(0.5, 1000).map(hsgeo.open_scene(made / "s.tif"), 12)

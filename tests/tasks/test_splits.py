@@ -11,7 +11,7 @@ from hsgeo.errors import ParameterError
 from hsgeo.tasks.splits import GOLDEN, NAMES, Shares
 
 
-@pytest.mark.parametrize("text", ["0.8/0.2", "0.7/0.15/0.15", "1/1", "60/20/20"])
+@pytest.mark.parametrize("text", ["0.8/0.2", "0.7/0.15/0.15", "0.667/0.333", "0.333/0.333/0.333", "60/20/20"])
 @pytest.mark.parametrize("first", [0, 7, 12345, 10**12])
 def test_any_run_of_seeds_has_the_shares(text: str, first: int) -> None:
     shares = Shares.of(text)
@@ -36,7 +36,9 @@ def test_a_share_of_none_is_never_chosen() -> None:
     assert {Shares.of("0/1/0").split_of(i) for i in range(2000)} == {"val"}
 
 
-@pytest.mark.parametrize("text", ["0.8", "a/b", "0.5/-0.5", "0/0", "1/2/3/4", "", "nan/1", "inf/1"])
+@pytest.mark.parametrize(
+    "text", ["0.8", "a/b", "0.5/-0.5", "0/0", "1/2/3/4", "", "nan/1", "inf/1", "1/1", "0.5/0.2/0.2"]
+)
 def test_what_is_no_split_says_so(text: str) -> None:
     with pytest.raises(ParameterError, match="train/val"):
         Shares.of(text)

@@ -56,7 +56,8 @@ class Classifier:
         seen = np.isfinite(means).all(1)
         rest = x - means[y]
         pooled = rest.T @ rest / max(len(x) - count, 1)
-        pooled += RIDGE * max(np.trace(pooled) / len(pooled), RIDGE) * np.eye(len(pooled))
+        within = max(np.trace(pooled) / len(pooled), RIDGE**2)  # nothing varies in classes of one spectrum each
+        pooled += RIDGE * within * np.eye(len(pooled))
         weights = np.zeros_like(means)
         weights[seen] = np.linalg.solve(pooled, means[seen].T).T
         share = np.bincount(y, minlength=count) / len(y)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from hsgeo.errors import ModelError
+from hsgeo.errors import DataError, ModelError
 from hsgeo.methods.generation.classifier import Classifier, features_of
 from hsgeo.methods.generation.encoding import Encoding, fitted_encoding
 from hsgeo.methods.generation.sampling import Sampler, Wanted, sampled
@@ -238,12 +238,19 @@ def fitted_hud(
     Raises
     ------
     DataError
-        Too few pixels have data for the endmembers or for a crop.
+        Too few pixels have data for the endmembers or for a crop, or labels for the classes.
     BandError
         Too few bands can be used.
     """
     found = found_endmembers(source, good, bad_reason, params)
     whole = source.read(Window(0, source.shape[0], 0, source.shape[1]))[found.bands]
+    if labels is not None:
+        known = (labels.numbers >= 0) & np.isfinite(whole).all(0)
+        if known.sum() <= len(labels.names):  # classes are told apart by what varies within them
+            raise DataError(
+                f"{known.sum()} labelled pixels with data are too few for {len(labels.names)} class"
+                f"{'es' * (len(labels.names) > 1)}; label several pixels of each."
+            )
     encoding, cosine = fitted_encoding([whole], found.spectra, params.directions, params.rounds, device)
     state, classes = encoding.encoded(whole, device), [] if labels is None else labels.names
     crops = Crops(state, params, None if labels is None else labels.numbers, len(classes))

@@ -30,7 +30,7 @@ def learned_from(source: Any, seed: int, pixels: int = PIXELS) -> list[np.ndarra
     Raises
     ------
     DataError
-        No pixel has data.
+        No pixel has data, or one alone.
     """
     samples = source.sample(pixels, seed=seed)
     if not samples:
@@ -39,6 +39,8 @@ def learned_from(source: Any, seed: int, pixels: int = PIXELS) -> list[np.ndarra
                 f"the mask {label(source.mask.layers)} hides every pixel with data; is it the other way round?"
             )
         raise DataError("there is no pixel with data; check the nodata value.")
+    if sum(int(np.isfinite(sample).any(0).sum()) for sample in samples) == 1:
+        raise DataError("one pixel alone has data, and nothing to be compared with; give a larger scene.")
     return samples
 
 

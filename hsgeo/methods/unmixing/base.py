@@ -25,7 +25,7 @@ PIXELS = 2**15
 class UnmixingParams(Params):
     """Parameters of an unmixing by endmembers that are looked for."""
 
-    seed: int = Field(default=0, description="where the search for endmembers starts")
+    seed: int = Field(default=0, ge=0, description="where the search for endmembers starts")
     endmembers: Annotated[int, Field(ge=2)] | Literal["auto"] = Field(
         default="auto", description="how many; auto counts them"
     )

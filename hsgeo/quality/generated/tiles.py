@@ -11,6 +11,7 @@ import xarray as xr
 from hsgeo.errors import BandError, DataError, GridError
 from hsgeo.quality.metrics import windows
 from hsgeo.quality.reference import common_window
+from hsgeo.scene.labels import other_grid
 from hsgeo.scene.model import label
 
 #: how far the wavelengths of one band may lie apart, nm
@@ -95,7 +96,10 @@ class Labels:
         name = label(raster)
         if raster.sizes["band"] != 1:
             raise BandError(f"{name} has {raster.sizes['band']} bands; a label raster has one.")
-        inside, there = common_window(scene, raster)
+        try:
+            inside, there = common_window(scene, raster)
+        except GridError as error:
+            raise other_grid(raster, scene) from error
         if inside.shape != (scene.sizes["y"], scene.sizes["x"]):
             raise GridError(f"{name} covers a part of {label(scene)} only; give labels of the whole scene.")
         given = raster.values[0][there.slices]

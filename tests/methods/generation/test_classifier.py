@@ -67,3 +67,11 @@ def test_traces_and_brightness_tell_classes() -> None:
     assert features.shape == (3 + 20, 60, 60)
     np.testing.assert_array_equal(features[3:], encoding.decoded(state)[1])
     assert Classifier.of(features, y, 3).accuracy > 0.97
+
+
+def test_classes_of_one_spectrum_each() -> None:
+    y = np.arange(30) % 3
+    features = np.array([[0.1, 0.5, 0.5], [0.2, 0.2, 0.9]])[:, y][:, None]
+    found = Classifier.of(features, y[None], 3)
+    np.testing.assert_array_equal(found.classes(features)[0], y)
+    assert found.accuracy == 1
