@@ -92,5 +92,8 @@ def spectral_statistics(
         if neighbours is not None:
             neighbours.update(pixels, image[:, stop - start :] if below else None)
     if statistics.n < 2:
-        raise DataError("no pixel has data in all bands that are used: drop the bands with gaps, or check nodata.")
+        raise DataError(
+            "no pixel has data in all bands that are used: drop the bands with gaps, fill them first (hsgeo restore "
+            "--task inpaint), or check nodata."
+        )
     return statistics

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,9 @@ import xarray as xr
 from hsgeo.errors import BandError, GridError, ParameterError, did_you_mean
 
 from .model import geobox_of, label
+
+#: how tags begin that name classes by their values
+CLASS = "CLASS_"
 
 #: classes at most; a raster of more is none of classes
 MOST = 1000
@@ -136,10 +140,19 @@ class Classes:
         return ", ".join(n if n == f"class {v}" else f"{n} ({v})" for n, v in each) or "none"
 
 
+def class_tags(names: Mapping[int, str]) -> dict[str, str]:
+    """Tags that name classes by their values."""
+    return {f"{CLASS}{value}": name for value, name in names.items()}
+
+
+def class_names(tags: Mapping[str, str]) -> dict[int, str]:
+    """Names of classes by their values, of what `class_tags` gave."""
+    found = {key.removeprefix(CLASS): name for key, name in tags.items() if key.startswith(CLASS)}
+    return dict(sorted((int(value), name) for value, name in found.items() if value.isdecimal()))
+
+
 def _names(raster: xr.DataArray) -> dict[int, str]:
-    """Names of values as an ENVI classification lists them, from 0 on, or tags ``CLASS_3``."""
-    tags = {name.removeprefix("CLASS_"): text for name, text in raster.attrs.get("tags", {}).items()}
+    """Names of values as an ENVI classification lists them, from 0 on, or tags."""
     listed = raster.attrs.get("domains", {}).get("ENVI", {}).get("class_names", "")
     parts = [part.strip() for part in listed.strip("{} \n").split(",")]
-    named = {value: part for value, part in enumerate(parts) if part}
-    return named | {int(value): text for value, text in tags.items() if value.isdecimal()}
+    return {value: part for value, part in enumerate(parts) if part} | class_names(raster.attrs.get("tags", {}))

@@ -26,6 +26,7 @@ from xarray.core.indexing import LazilyIndexedArray
 
 from hsgeo.errors import SceneReadError
 
+from .labels import class_tags
 from .metadata import Metadata
 from .model import BAND_COORDS, make_scene
 from .staging import require_space
@@ -48,8 +49,8 @@ from .zarr_store import (
 
 #: name of a store in a folder of tiles
 STORE = "tiles.zarr"
-#: tags of a tile: its seed and its split; and how those begin that name its classes, by their values
-MARKS, CLASS = ("SYNTHETIC_SEED", "SYNTHETIC_SPLIT"), "CLASS_"
+#: tags of a tile: its seed and its split
+MARKS = ("SYNTHETIC_SEED", "SYNTHETIC_SPLIT")
 #: what the coefficients of a geotransform are
 ORDER = "as GDAL has them: x of the corner, pixel width, row rotation, y of the corner, column rotation, pixel height"
 #: coordinates of every array
@@ -178,17 +179,6 @@ def is_tile_store(path: Path) -> bool:
         return json.loads((path / "zarr.json").read_text(encoding="utf-8"))["attributes"].get(KIND) == TILES
     except (OSError, ValueError, KeyError, AttributeError, TypeError):
         return False
-
-
-def class_tags(names: Mapping[int, str]) -> dict[str, str]:
-    """Tags that name classes by their values."""
-    return {f"{CLASS}{value}": name for value, name in names.items()}
-
-
-def class_names(tags: Mapping[str, str]) -> dict[int, str]:
-    """Names of classes by their values, of what `class_tags` gave."""
-    found = {key.removeprefix(CLASS): name for key, name in tags.items() if key.startswith(CLASS)}
-    return dict(sorted((int(value), name) for value, name in found.items() if value.isdecimal()))
 
 
 def open_tiles(path: Path) -> Iterator[tuple[str, xr.DataArray, xr.DataArray]]:

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
-from hsgeo.scene.window import Window
-
 if TYPE_CHECKING:
     from hsgeo.methods.generation.hud import Hud
     from hsgeo.methods.generation.work import Drawing
@@ -54,14 +52,9 @@ def _drawn(
     model: Hud, drawing: Drawing, size: int, bands: int, device: str, seed: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Reflectance, abundances and classes of a tile."""
-    from hsgeo.methods.generation.tiles import shown
+    from hsgeo.methods.generation.work import whole_tiles
 
-    wanted = model.asking([drawing.wanted])
-    state = model.states((size, size), [seed], drawing.steps, drawing.eta, wanted, device)[0]
-    whole = Window(0, size, 0, size)
-    shares, spectra, classes = shown(
-        model, state, seed, drawing.steps, whole, drawing.variability, drawing.sensor_noise
-    )
+    ((shares, spectra, classes),) = whole_tiles(model, drawing, size, [seed], [drawing.wanted], device)
     out = np.full((bands, size, size), np.nan, np.float32)
     out[model.bands] = spectra
     return out, shares.astype(np.float32), classes.astype(np.int64)

@@ -25,8 +25,9 @@ import xarray as xr
 
 from hsgeo.errors import SceneReadError
 from hsgeo.scene import open_scene
+from hsgeo.scene.labels import class_names
 from hsgeo.scene.model import geobox_of, label
-from hsgeo.scene.tile_store import MARKS, STORE, class_names, is_tile_store, open_tiles
+from hsgeo.scene.tile_store import MARKS, STORE, is_tile_store, open_tiles
 from hsgeo.scene.wgs84 import Footprint
 from hsgeo.tasks.generated import BESIDE
 

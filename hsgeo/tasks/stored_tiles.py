@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from hsgeo.scene.tile_store import MARKS, STORE, class_names, is_tile_store, open_tiles
+from hsgeo.scene.labels import class_names
+from hsgeo.scene.tile_store import MARKS, STORE, is_tile_store, open_tiles
 
 
 @dataclass

@@ -18,10 +18,10 @@ from torch.utils.data import Dataset
 from hsgeo.errors import ParameterError, SceneReadError, did_you_mean
 from hsgeo.methods.generation.hud import Hud
 from hsgeo.methods.generation.sampling import Wanted
-from hsgeo.methods.generation.tiles import check_steps, shown
+from hsgeo.methods.generation.tiles import check_steps
 from hsgeo.methods.generation.wanted import FullOf
+from hsgeo.methods.generation.work import Drawing, whole_tiles
 from hsgeo.scene import open_scene
-from hsgeo.scene.window import Window
 from hsgeo.tasks.generation_options import GenerationOptions, wanted_of
 from hsgeo.tasks.inputs import Scene
 from hsgeo.tasks.options import check_seed
@@ -319,18 +319,12 @@ class Drawn:
 
     def read(self, numbers: Sequence[int]) -> list[Arrays]:
         """See `Tiles`."""
-        o, wanted = self.options, None
-        if self.asked:
-            wanted = [self.asked[number % len(self.asked)] for number in numbers]
+        o, asked = self.options, self.asked
+        wanted = [asked[number % len(asked)] if asked else None for number in numbers]
         seeds = [self.seeds[number] for number in numbers]
-        states = self.model.states((o.size, o.size), seeds, o.steps, wanted=wanted, device=self.device)
-        out = []
-        for seed, state in zip(seeds, states, strict=True):
-            shares, tile, classes = shown(
-                self.model, state, seed, o.steps, Window(0, o.size, 0, o.size), o.variability, o.sensor_noise
-            )
-            out.append((tile, shares, classes))
-        return out
+        drawing = Drawing(seeds[0], o.steps, o.variability, o.sensor_noise)
+        made = whole_tiles(self.model, drawing, o.size, seeds, wanted, self.device)
+        return [(tile, shares, classes) for shares, tile, classes in made]
 
 
 def _stored(path: Path) -> np.ndarray:

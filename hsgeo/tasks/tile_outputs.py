@@ -22,10 +22,11 @@ from hsgeo.quality.quicklook import contact_sheet, decimated, rgb_bands, write_p
 from hsgeo.scene import make_scene, open_scene, write_scene
 from hsgeo.scene.creation import check_creation
 from hsgeo.scene.encode import Encoding
+from hsgeo.scene.labels import class_tags
 from hsgeo.scene.metadata import describe
 from hsgeo.scene.model import geobox_of
 from hsgeo.scene.staging import SIDECARS, folder_of, publish_folder, staged, write_errors
-from hsgeo.scene.tile_store import MARKS, STORE, TileStore, class_tags, is_tile_store, open_tiles
+from hsgeo.scene.tile_store import MARKS, STORE, TileStore, is_tile_store, open_tiles
 from hsgeo.scene.window import Window
 from hsgeo.scene.write import FORMATS, plan_windows
 from hsgeo.tasks.generated import BESIDE

@@ -13,7 +13,8 @@ from hsgeo.bench.protocols import on_grid
 from hsgeo.cli.app import run
 from hsgeo.errors import SceneReadError
 from hsgeo.scene import open_scene, write_scene
-from hsgeo.scene.tile_store import MARKS, class_names, is_tile_store, open_tiles
+from hsgeo.scene.labels import class_names
+from hsgeo.scene.tile_store import MARKS, is_tile_store, open_tiles
 from tests.methods.restoration.test_subspace import noisy, truth
 
 TINY = ["--set", "widths=[8,12]", "--set", "blocks=1", "--set", "batch=2", "--set", "crop=16", "--set", "steps=3"]

@@ -245,10 +245,10 @@ def fitted_hud(
     found = found_endmembers(source, good, bad_reason, params)
     whole = source.read(Window(0, source.shape[0], 0, source.shape[1]))[found.bands]
     if labels is not None:
-        known = (labels.numbers >= 0) & np.isfinite(whole).all(0)
-        if known.sum() <= len(labels.names):  # classes are told apart by what varies within them
+        with_data = int(((labels.numbers >= 0) & np.isfinite(whole).all(0)).sum())
+        if with_data <= len(labels.names):  # classes are told apart by what varies within them
             raise DataError(
-                f"{known.sum()} labelled pixels with data are too few for {len(labels.names)} class"
+                f"{with_data} labelled pixels with data are too few for {len(labels.names)} class"
                 f"{'es' * (len(labels.names) > 1)}; label several pixels of each."
             )
     encoding, cosine = fitted_encoding([whole], found.spectra, params.directions, params.rounds, device)

@@ -51,6 +51,31 @@ class Drawing:
     eta: float = 1.0
 
 
+def whole_tiles(
+    model: Hud, drawing: Drawing, size: int, seeds: Sequence[int], wanted: Sequence[Wanted | None], device: str
+) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Abundances, spectra and classes of tiles of `size` pixels a side, as `shown` gives them.
+
+    Parameters
+    ----------
+    model : Hud
+    drawing : Drawing
+        Whose seed and wish are not looked at.
+    size : int
+    seeds : sequence of int
+        Of the tiles.
+    wanted : sequence of callables or None
+        What is asked for of each.
+    device : str
+    """
+    states = model.states((size, size), seeds, drawing.steps, drawing.eta, model.asking(wanted), device)
+    place = Window(0, size, 0, size)
+    return [
+        shown(model, state, seed, drawing.steps, place, drawing.variability, drawing.sensor_noise)
+        for seed, state in zip(seeds, states, strict=True)
+    ]
+
+
 @dataclass(frozen=True)
 class States:
     """A run up to some step of the sampler.

@@ -94,8 +94,6 @@ def surveyed(
             spectra = as_noisy(filled(values), values, level, window.y0)
         return spectra if likely is None else likely.drawn(spectra, window.y0)
 
-    if not any(np.isfinite(s).all(0).any() for s in bridged) and likely is None:
-        raise DataError("too few pixels have data in all bands that are used: fill them first by --task inpaint.")
     statistics = spectral_statistics(read, source.shape, source.bands, np.arange(len(bands)), neighbours)
     if noise is None:  # what was drawn is white, and would count as noise
         noise = noise_levels(statistics if likely is None else complete, bridged)

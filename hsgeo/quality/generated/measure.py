@@ -26,6 +26,7 @@ from hsgeo.quality.generated.own import own_diversity
 from hsgeo.quality.generated.pieces import Piece, Real, cut_blocks, sampled, spectra
 from hsgeo.quality.generated.telling import told_apart
 from hsgeo.quality.generated.tiles import Labels, Tile, shared_bands
+from hsgeo.scene.labels import class_names
 from hsgeo.scene.model import label
 
 #: generated pixels and blocks that are looked for in the scene at most, and spectra of each set that are looked at
@@ -219,7 +220,7 @@ def _maps(tiles: Sequence[Tile], labels: Labels, name: str, notes: list[str]) ->
     tags: dict[str, str] = {}
     for classes in held:
         tags |= classes.attrs.get("tags", {})
-    if any(text.startswith("endmember ") for key, text in tags.items() if key.startswith("CLASS_")):
+    if any(name.startswith("endmember ") for name in class_names(tags).values()):
         raise ParameterError(
             f"the tiles' classes are endmembers, not those of {name}: their model had no labels; leave --labels out."
         )
