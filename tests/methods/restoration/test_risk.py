@@ -39,3 +39,13 @@ def test_what_does_not_help_is_left_out() -> None:
     found = best_mixture(data, lambda z: [0.8 * z, -3 * z, 0.79 * z])
     assert found.shares[1] == 0 and isinstance(found, Mixture)
     assert _least(np.diag([1.0, 50.0, 1.0]), np.zeros(3)) == pytest.approx([0.5, 0, 0.5], abs=1e-6)  # 1 % is too little
+
+
+def test_estimates_that_hardly_help_are_not_made() -> None:
+    """Of those that come later, and need more work, only what takes a hundredth of the risk off."""
+    _, data = noisy()
+    best = best_mixture(data, lambda z: [0.8 * z]).risk
+    close = best_mixture(data, lambda z: [0.83 * z, 0.8 * z])
+    assert close.shares.tolist() == [1, 0] and 0 < close.risk / best - 1 < 0.01
+    far = best_mixture(data, lambda z: [0.6 * z, 0.8 * z])
+    assert far.shares[1] > 0.9 and far.risk == pytest.approx(best, rel=0.01)
