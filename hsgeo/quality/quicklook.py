@@ -14,6 +14,9 @@ RGB_NM = (655.0, 560.0, 480.0)
 #: pixels between the pictures of a contact sheet
 GAP = 2
 
+#: pixels of the longer side to which a small contact sheet is enlarged, by a whole number
+SHEET = 600
+
 
 def rgb_bands(scene: xr.DataArray) -> list[int]:
     """Positions of the good bands nearest to red, green and blue; the first, middle and last without wavelengths."""
@@ -87,6 +90,8 @@ def contact_sheet(tiles: Sequence[np.ndarray]) -> np.ndarray:
     """Pictures (3, h, w) of one shape side by side in one stretch, as (3, H, W) uint8; white between them."""
     columns = int(np.ceil(len(tiles) ** 0.5))
     rows = -(-len(tiles) // columns)
+    times = max(1, SHEET // max(n * side for n, side in zip((rows, columns), tiles[0].shape[1:], strict=True)))
+    tiles = [np.kron(tile, np.ones((times, times))) for tile in tiles]
     height, width = tiles[0].shape[1:]
     sheet = np.full((3, rows * (height + GAP) - GAP, columns * (width + GAP) - GAP), np.nan)
     for i, tile in enumerate(tiles):

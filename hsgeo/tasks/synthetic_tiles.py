@@ -108,6 +108,7 @@ class SyntheticTiles(Dataset[Any]):
         shares: str = DEFAULT,
         variability: bool = True,
         sensor_noise: bool = True,
+        eta: float = 1.0,
         transform: Callable[[Any], Any] | None = None,
         device: str = "cpu",
     ) -> SyntheticTiles:
@@ -131,6 +132,8 @@ class SyntheticTiles(Dataset[Any]):
             Of the splits, as of ``hsgeo generate --split``.
         variability, sensor_noise : bool
             See `hsgeo.tasks.GenerationOptions`.
+        eta : float
+            See `hsgeo.tasks.GenerationOptions`.
         transform : callable, optional
             Of a sample.
         device : str
@@ -144,7 +147,10 @@ class SyntheticTiles(Dataset[Any]):
             A number that cannot be, a class that the model does not know, or no tile is of the split.
         """
         self = cls.__new__(cls)
-        drawn = Drawn.of(model, count, size, steps, seed, classes, layout, shares, variability, sensor_noise, device)
+        each = [str(classes)] if isinstance(classes, str | int) else [str(name) for name in classes or []]
+        first = each[0] if each else None
+        options = GenerationOptions(count, size, steps, variability, sensor_noise, first, layout, split=shares, eta=eta)
+        drawn = Drawn.of(model, seed, each, options, device)
         self._take(drawn, split, transform)
         return self
 
@@ -282,34 +288,25 @@ class Drawn:
     def of(
         cls,
         model: str | os.PathLike[str] | Hud,
-        count: int,
-        size: int,
-        steps: int,
         seed: int,
-        classes: str | int | Sequence[str | int] | None,
-        layout: Scene | None,
-        shares: str,
-        variability: bool,
-        sensor_noise: bool,
+        each: Sequence[str],
+        o: GenerationOptions,
         device: str,
     ) -> Drawn:
-        """See `SyntheticTiles.from_model`."""
+        """See `SyntheticTiles.from_model`; of the classes `each` tiles take one after the other."""
         from hsgeo.engine.devices import pick_device
 
         hud = model if isinstance(model, Hud) else Hud.load(model)
-        each = [classes] if isinstance(classes, str | int) else list(classes or [])
-        first = str(each[0]) if each else None
-        o = GenerationOptions(count, size, steps, variability, sensor_noise, first, layout, split=shares)
         o.check()
         check_seed(seed)
-        check_steps(hud.settings, steps)
+        check_steps(hud.settings, o.steps)
         asked = wanted_of(hud.known, o)
         every = [] if asked is None else [asked]
         if each:
-            every = [FullOf(len(hud.classes), hud.known.place(str(name))) for name in each]
+            every = [FullOf(len(hud.classes), hud.known.place(name)) for name in each]
         wavelengths = np.array(hud.about["wavelengths"], float)[hud.bands]
         table = hud.named_kinds()
-        seeds = range(seed, seed + count)
+        seeds = range(seed, seed + o.count)
         return cls(hud.name, seeds, table, hud.bands, wavelengths, hud, o, every, pick_device(device))
 
     def splits(self) -> list[str]:
@@ -322,7 +319,7 @@ class Drawn:
         o, asked = self.options, self.asked
         wanted = [asked[number % len(asked)] if asked else None for number in numbers]
         seeds = [self.seeds[number] for number in numbers]
-        drawing = Drawing(seeds[0], o.steps, o.variability, o.sensor_noise)
+        drawing = Drawing(seeds[0], o.steps, o.variability, o.sensor_noise, eta=o.eta)
         made = whole_tiles(self.model, drawing, o.size, seeds, wanted, self.device)
         return [(tile, shares, classes) for shares, tile, classes in made]
 

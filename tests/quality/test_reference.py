@@ -8,7 +8,16 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from hsgeo.errors import BandError, DataError, GridError
-from hsgeo.quality.quicklook import decimated, enlarge, heat, png_bytes, rgb_bands, stretch_limits, to_bytes
+from hsgeo.quality.quicklook import (
+    contact_sheet,
+    decimated,
+    enlarge,
+    heat,
+    png_bytes,
+    rgb_bands,
+    stretch_limits,
+    to_bytes,
+)
 from hsgeo.quality.reference import compare
 from hsgeo.scene.model import make_scene
 
@@ -75,3 +84,12 @@ def test_quicklook(truth):
     assert enlarge(picture, (40, 50))[0, ::2, ::2].tolist() == picture[0].tolist()
     assert png_bytes(picture)[:4] == b"\x89PNG"
     assert heat(np.array([[0.0, 1.0, np.nan]]), 1.0)[:, 0].T.tolist() == [[0, 0, 4], [252, 255, 164], [128, 128, 128]]
+
+
+def test_a_contact_sheet_of_small_tiles_is_large_enough_to_look_at():
+    tiles = [np.full((3, 20, 30), i / 4) for i in range(5)]
+    sheet = contact_sheet(tiles)
+    assert sheet.shape[0] == 3 and 500 < max(sheet.shape[1:]) < 700
+    assert [int(sheet[0, 5, 5 + i * 182]) for i in range(3)] == [0, 63, 127]
+    large = [np.zeros((3, 700, 400))] * 2
+    assert contact_sheet(large).shape == (3, 700, 802)
