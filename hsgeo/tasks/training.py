@@ -19,7 +19,7 @@ from hsgeo.scene.open import open_scene
 from hsgeo.scene.provenance import describe_input
 from hsgeo.scene.staging import folder_of, refuse_existing
 from hsgeo.tasks.inputs import FusionOptions, Scene, path_of
-from hsgeo.tasks.options import check_model_name, check_seed
+from hsgeo.tasks.options import check_model_name, check_seed, refuse_inputs
 
 if TYPE_CHECKING:
     from hsgeo.methods.fusion.examples import ExampleStore
@@ -125,6 +125,7 @@ def train(
         "seed": seed,
     }
     files = {"output": target, "log": target.with_suffix(".log.json"), "curves": target.with_suffix(".png")}
+    refuse_inputs(files.values(), [path_of(i) for i in inputs])
     work = target.with_name(f"{target.name}.training")
     if not (resume and _interrupted(work, identity)):
         if resume and (report := _finished(files["log"], identity)) is not None and target.exists():

@@ -258,6 +258,12 @@ def test_an_existing_model_stays(inside, capfd):
         Path(taken).unlink()
 
 
+def test_no_input_is_replaced_by_the_curves(inside, capfd):
+    Path("m.png").symlink_to("msi.tif")
+    given = [*TRAIN[:2], "hsi.tif", "m.png", *TRAIN[4:], *QUICKLY, "--overwrite"]
+    refused(given, capfd, "m.png would replace the input m.png")
+
+
 def start(arguments: list[str], ready) -> subprocess.Popen:
     """Start a command and wait until it is as far as `ready` says."""
     process = subprocess.Popen(
