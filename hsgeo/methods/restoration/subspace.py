@@ -40,10 +40,6 @@ LATER = Search(side=5, stride=4, radius=10, count=32)
 #: passes that are tried
 PASSES = 3
 
-#: groups of a first pass that is enough by itself where it leaves no more of the noise's variance than that
-COARSE = Search(side=8, stride=8, radius=10, count=48)
-ENOUGH = 0.03
-
 #: pixels on which the risk of the passes is measured, and windows that they are taken from
 MEASURED, WINDOWS = 5000, 4
 
@@ -232,12 +228,7 @@ class SubspaceRestoration(RestorationMethod):
 
 def mix_passes(model: SubspaceRestorer, samples: Sequence[np.ndarray], seed: int) -> None:
     """Give the passes of a surveyed scene their shares; they are measured on its samples."""
-    parts = _middles(model, samples)
-    mixture = _mixture(parts, COARSE, 1, seed)
-    model.first = COARSE
-    if mixture.risk > ENOUGH:
-        mixture = _mixture(parts, FIRST, PASSES, seed)
-        model.first = FIRST
+    mixture = _mixture(model, samples, seed)
     model.shares = mixture.shares
     each = ", ".join(f"{share:.0%} of pass {i}" for i, share in enumerate(mixture.shares, 1) if share > 0)
     model.estimates["passes"] = (
@@ -245,26 +236,21 @@ def mix_passes(model: SubspaceRestorer, samples: Sequence[np.ndarray], seed: int
     )
 
 
-def _middles(model: SubspaceRestorer, samples: Sequence[np.ndarray]) -> list[torch.Tensor]:
-    """Coefficients in the middles of some samples."""
+def _mixture(model: SubspaceRestorer, samples: Sequence[np.ndarray], seed: int) -> Mixture:
+    """How the passes are best mixed, on the middles of some samples."""
     chosen = [samples[i] for i in np.linspace(0, len(samples) - 1, min(len(samples), WINDOWS)).astype(int)]
     side = round((MEASURED / len(chosen)) ** 0.5)
     parts = []
     for values in chosen:
         cut = (slice((n - min(n, side)) // 2, (n - min(n, side)) // 2 + side) for n in values.shape[1:])
         parts.append(torch.as_tensor(model.coefficients(values[(model.bands, *cut)])))
-    return parts
-
-
-def _mixture(parts: Sequence[torch.Tensor], first: Search, passes: int, seed: int) -> Mixture:
-    """How the passes are best mixed, on parts of the scene."""
     sizes = [part.numel() for part in parts]
 
     def every(flat: torch.Tensor) -> list[torch.Tensor]:
         found = []
         for part, piece in zip(flat.split(sizes), parts, strict=True):
             whole = Window(0, piece.shape[1], 0, piece.shape[2])
-            found.append(estimates(part.view_as(piece), whole, whole, whole.shape, passes, first))
-        return [torch.cat([f[i].flatten() for f in found]) for i in range(passes)]
+            found.append(estimates(part.view_as(piece), whole, whole, whole.shape))
+        return [torch.cat([f[i].flatten() for f in found]) for i in range(PASSES)]
 
     return best_mixture(torch.cat([part.flatten() for part in parts]), every, seed)

@@ -11,9 +11,6 @@ from hsgeo.bench.protocols import on_grid
 from hsgeo.errors import BandError, DataError, ParameterError
 from hsgeo.methods.restoration.base import RestorationInputs, get_restoration
 from hsgeo.methods.restoration.subspace import (
-    COARSE,
-    ENOUGH,
-    FIRST,
     SubspaceRestoration,
     SubspaceRestorationParams,
     SubspaceRestorer,
@@ -89,23 +86,6 @@ def test_a_tile_is_a_part_of_the_whole(core: Window) -> None:
     np.testing.assert_allclose(tile, whole(model, y)[(slice(None), *core.slices)], atol=1e-6)
     again = pickle.loads(pickle.dumps(model))
     np.testing.assert_array_equal(again.apply(source.read(outer), outer, core).values, tile)
-
-
-def test_of_a_smooth_scene_one_pass_of_larger_patches_is_enough() -> None:
-    """It leaves less of the noise than three per cent, as its report says, and tiles are as the whole."""
-    y, x = np.mgrid[:64, :64] / 64
-    z = np.einsum("bm,mhw->bhw", materials(24, 3), np.stack([1 + y, 2 - x, 1 + x * y]))
-    noise = noisy(z, 0.3)
-    model = fitted(noise)
-    assert model.first == COARSE and model.passes == 1
-    found = whole(model, noise)
-    left = ((model.basis / model.noise[:, None] ** 2).T @ (found - z).reshape(len(z), -1)) ** 2
-    assert left.mean() < ENOUGH and rmse(found, z) < 0.1 * rmse(noise, z)
-    source, core = SceneSource(on_grid(noise, 30)), Window(13, 40, 30, 64)
-    outer = core.grow(model.halo)
-    part = model.apply(source.read(outer), outer, core).values
-    np.testing.assert_allclose(part, found[(slice(None), *core.slices)], atol=1e-5)
-    assert fitted(noisy(truth())).first == FIRST
 
 
 def test_only_passes_that_are_mixed_are_made() -> None:
