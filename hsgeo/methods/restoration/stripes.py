@@ -144,7 +144,9 @@ def _own(
     """What of offsets (B, n) with standard errors the scene does not explain, its basis (B, p); and of parts (P, B, n).
 
     The scene's part is fitted twice: kept as small as it is in most lines, and free. A free fit can take one band's
-    stripe away with each of its p dimensions; it is believed where it takes away more. Parts are fitted as the whole.
+    stripe away with each of its p dimensions; it is believed where it takes away more. Where spectra explain all bands
+    to a standard error at once, which noise of that size hardly allows, the line is the scene's. Parts are fitted as
+    the whole.
     """
     whitened = scene.T[:, :, None] / error  # (p, B, n)
     size = np.square(whitened).sum(1).T + 1e-300
@@ -159,18 +161,22 @@ def _own(
         fits = [_robust(each, seen, known[:, block].T, prior[block]) for prior in (1 / usual, 1e-9 * size)]
         striped = [(np.abs(z[..., 0]) > SURE).sum(1) for z in fits]
         best = np.where((striped[0] > striped[1] + scene.shape[1])[:, None, None], fits[1], fits[0])
+        plain = _robust(each, seen, known[:, block].T, 1e-9 * size[block], 1)
+        best = np.where((np.abs(plain[..., 0]) < 1).all(1)[:, None, None], plain, best)
         own[:, block], rest[..., block] = best[..., 0].T, best[..., 1:].transpose(2, 1, 0)
     return own * error, rest * error
 
 
-def _robust(white: np.ndarray, seen: np.ndarray, known: np.ndarray, prior: np.ndarray) -> np.ndarray:
+def _robust(
+    white: np.ndarray, seen: np.ndarray, known: np.ndarray, prior: np.ndarray, turns: int = TURNS
+) -> np.ndarray:
     """Residual (n, B, 1 + P) of offsets in standard errors, fitted by a basis (n, B, p) with a prior precision (n, p).
 
-    The first of them decides on the weights of bands.
+    The first of them decides on the weights of bands, which are alike at first.
     """
     weight, first = known.astype(float), seen[..., :1]
     ridge = np.eye(prior.shape[1]) * prior[:, None]
-    for turn in range(TURNS):
+    for turn in range(turns):
         weighted = (white * weight[..., None]).transpose(0, 2, 1)
         left = weighted @ white + ridge
         far = np.abs(first - white @ np.linalg.solve(left, weighted @ first))[..., 0]

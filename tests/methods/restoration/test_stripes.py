@@ -251,3 +251,15 @@ def test_a_scene_without_noise_comes_back(z) -> None:
     for image in (z, np.round(z * 10000) / 10000):
         error = np.square(applied(chain(image, "destripe"), image) - image).mean((1, 2))
         assert error.max() < 1e-6 * np.square(image.max())  # 60 dB in each band
+
+
+@pytest.mark.parametrize("size, columns", [(0.3, (51, 52)), (0.1, (20, 51, 52, 53))])
+def test_a_road_that_shows_in_one_band_is_no_stripe_where_there_is_no_noise(z, size: float, columns: tuple) -> None:
+    """The spectra of the rest, which hold a little of its paint, explain it in all bands at once."""
+    rng = np.random.default_rng(1)
+    road = np.zeros(SHAPE)
+    road[:, columns] = rng.uniform(0.5, 1, (SHAPE[0], len(columns)))
+    road[rng.integers(0, SHAPE[0], 40), rng.integers(0, SHAPE[1], 40)] += 0.05
+    paint = np.where(np.arange(len(z)) == 8, 1.0, 0.02)
+    image = z + size * paint[:, None, None] * road
+    assert np.square(applied(chain(image, "destripe"), image) - image).max() < 1e-9
