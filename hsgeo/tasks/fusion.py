@@ -20,7 +20,7 @@ from hsgeo.scene.align import AlignedPair, align
 from hsgeo.scene.encode import Encoding
 from hsgeo.scene.notes import log_note
 from hsgeo.scene.open import require_scene
-from hsgeo.tasks.inputs import FusionOptions, Scene, masked, open_input, path_of
+from hsgeo.tasks.inputs import FusionOptions, Scene, mask_checksums, masked, open_input, path_of
 from hsgeo.tasks.job import Job
 from hsgeo.tasks.options import RunOptions, WriteOptions, check_format, refuse_inputs
 from hsgeo.tasks.outputs import Outputs, computed, encoding_for
@@ -134,6 +134,7 @@ class FusionJob(Job):
             self.hsi, self.msi = masked(hsi, o.hsi_mask, self.notes), masked(msi, o.msi_mask, self.notes)
         with self.progress.stage("align"):
             self.pair: AlignedPair = align(self.hsi, self.msi, gsd=o.gsd, register=o.register)
+        self.masks = mask_checksums(o.hsi_mask, o.msi_mask)
         check_overlap(self.pair, self.inputs, [mask is not None for mask in (o.hsi_mask, o.msi_mask)])
         few = few_pixels(self.pair)
         for text in (*self.notes[said:], *self.pair.notes, *few):  # opening has logged its own
@@ -261,7 +262,11 @@ class FusionJob(Job):
         outputs.check()
         self.params()
         record = provenance_record(self.inputs, {"command": "fuse", **self.arguments}, scenes=(self.hsi, self.msi))
-        identity = {"inputs": record["inputs"], "parameters": {**self.arguments, "dtype": code.dtype}}
+        identity = {
+            "inputs": record["inputs"],
+            "masks": self.masks,
+            "parameters": {**self.arguments, "dtype": code.dtype},
+        }
         if write.resume:
             outputs.refuse_resume(identity, self.run.tile)
         if prepare is not None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -57,6 +59,24 @@ def mask_of(scene: xr.DataArray, mask: Scene | None) -> Mask | None:
     found = Mask.of(scene, mask if isinstance(mask, xr.DataArray) else open_scene(mask, chunks=None), apart)
     if apart:
         raise GridError(f"{apart[0].rstrip('.')}; give a mask of the same ground.")
+    return found
+
+
+def mask_checksums(*masks: Scene | None) -> list[str | None]:
+    """What tells masks from others: the SHA-256 of the whole file, or of the values; None where there is none."""
+    from hsgeo.scene.provenance import describe_input
+
+    found: list[str | None] = []
+    for mask in masks:
+        if mask is None:
+            found.append(None)
+        elif isinstance(mask, xr.DataArray):
+            found.append(hashlib.sha256(np.ascontiguousarray(mask.values).tobytes()).hexdigest())
+        elif Path(mask).is_file():
+            with Path(mask).open("rb") as file:
+                found.append(hashlib.file_digest(file, "sha256").hexdigest())
+        else:
+            found.append(str(describe_input(mask)))
     return found
 
 

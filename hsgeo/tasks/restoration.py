@@ -22,7 +22,7 @@ from hsgeo.scene.grids import zoomed
 from hsgeo.scene.model import geobox_of
 from hsgeo.scene.open import require_scene
 from hsgeo.scene.source import SceneSource
-from hsgeo.tasks.inputs import Scene, mask_of, open_input, path_of
+from hsgeo.tasks.inputs import Scene, mask_checksums, mask_of, open_input, path_of
 from hsgeo.tasks.job import Job
 from hsgeo.tasks.options import RunOptions, WriteOptions, check_format, refuse_inputs
 from hsgeo.tasks.outputs import Outputs, computed, encoding_for
@@ -137,7 +137,7 @@ class RestorationJob(Job):
         super().__init__([str(path_of(scene))], find, o, run, params, progress)
         with self.progress.stage("open"):
             self.scene_in = open_input(scene, o.sensor, self.notes, None, bands=o.bands, bbox=o.bbox)
-            hiding = mask_of(self.scene_in, o.mask)
+            hiding, self.masks = mask_of(self.scene_in, o.mask), mask_checksums(o.mask)
         self.without, self.grid = Mended(self.scene_in, hiding), zoomed(geobox_of(self.scene_in), self.finer)
         self.source = self.without if self.finer > 1 else SceneSource(self.scene_in)
 
@@ -234,7 +234,11 @@ class RestorationJob(Job):
         outputs.check()
         self.params()
         record = provenance_record(self.inputs, {"command": "restore", **self.arguments}, scenes=(self.scene_in,))
-        identity = {"inputs": record["inputs"], "parameters": {**self.arguments, "dtype": code.dtype}}
+        identity = {
+            "inputs": record["inputs"],
+            "masks": self.masks,
+            "parameters": {**self.arguments, "dtype": code.dtype},
+        }
         if write.resume:
             outputs.refuse_resume(identity, self.run.tile)
         model = self.model

@@ -20,6 +20,7 @@ from hsgeo.bench.protocols import on_grid
 from hsgeo.cli.app import run
 from hsgeo.errors import ParameterError
 from hsgeo.scene import write_scene
+from hsgeo.tasks import outputs
 from tests.methods.restoration.test_subspace import SIGMA, noisy, truth
 
 #: the stored values are reflectance x 10000
@@ -350,3 +351,30 @@ def test_what_was_measured_stays_to_the_last_bit(dtype, tmp_path, monkeypatch, c
     assert found.dtype == dtype
     np.testing.assert_array_equal(found[~missing], stored[~missing])
     assert (found[missing] != 0).mean() > 0.99
+
+
+def test_a_mask_that_has_changed_is_another_run(inside, capfd, monkeypatch) -> None:
+    """The file of the same name, of the same size."""
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    def hide(rows: slice) -> None:
+        mask = np.zeros((1, 56, 60), np.float32)
+        mask[:, rows] = 1
+        scene = on_grid(mask, 30)
+        scene.attrs |= {"dtype": "uint8"}
+        Path("m.tif").unlink(missing_ok=True)
+        write_scene(scene, "m.tif")
+
+    command = ["restore", "y.tif", "--task", "inpaint", "--mask", "m.tif", "-o", "x.tif"]
+    hide(slice(5, 9))
+    with monkeypatch.context() as patch:
+        patch.setattr(outputs.Outputs, "publish", stop)
+        assert run(command) == 130
+    assert "--resume" in capfd.readouterr().err
+    hide(slice(6, 10))
+    refused([*command, "--resume"], capfd, "x.tif: --resume", "masks")
+    hide(slice(5, 9))
+    report = json.loads(succeed([*command, "--resume", "--json"], capfd))
+    assert report["tiles"]["done"] == 0
