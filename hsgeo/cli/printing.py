@@ -9,6 +9,9 @@ from typing import Any
 
 import typer
 
+#: bands that are named one by one
+NAMED = 8
+
 
 def print_json(report: dict[str, Any]) -> None:
     """One JSON object on stdout; NaN and infinities become null."""
@@ -67,5 +70,10 @@ def defect_rows(defects: Mapping[str, Any]) -> list[tuple[str, str]]:
             rows.append(("track", f"moves {found:.3f} columns a row"))
         elif found:
             count = sum(n if isinstance(n, int) else len(n) for n in found.values())
-            rows.append((name.replace("_", " "), f"{count} in {len(found)} bands"))
+            which = (
+                f"{len(found)} bands"
+                if len(found) > NAMED
+                else f"band{'s' * (len(found) > 1)} {', '.join(map(str, found))}"
+            )
+            rows.append((name.replace("_", " "), f"{count} in {which}"))
     return rows

@@ -113,6 +113,7 @@ def _print(r: dict[str, Any]) -> None:
             ("mixture", r.get("passes")),
             ("networks", _networks(r)),
             *defect_rows(r.get("defects", {})),
+            ("not found", _not_found(r)),
             ("filled", f"{r['filled']} of {r['missing']} missing samples" if r["missing"] else None),
             ("psf", r.get("psf")),
             ("misfit", _removed(r["misfit"])) if finer else ("removed", _removed(r["removed"])),
@@ -121,6 +122,16 @@ def _print(r: dict[str, Any]) -> None:
         ]
     )
     print_notes(r)
+
+
+def _not_found(r: dict[str, Any]) -> str:
+    """What the task has looked for in vain."""
+    found = {name.split("_")[0] for name, each in r.get("defects", {}).items() if each}
+    looked = {"all": ("stuck", "striped"), "destripe": ("stuck", "striped"), "inpaint": ("stuck",)}.get(r["task"], ())
+    lacking = [f"{name} lines" for name in looked if name not in found]
+    if r["task"] in ("all", "inpaint") and not r["missing"]:
+        lacking.append("missing samples")
+    return ", ".join(lacking)
 
 
 def _networks(r: dict[str, Any]) -> str | None:

@@ -43,8 +43,8 @@ class FusionOptions:
         return {**values, "hsi_mask": path_of(self.hsi_mask), "msi_mask": path_of(self.msi_mask)}
 
 
-def mask_of(scene: xr.DataArray, mask: Scene | None) -> Mask | None:
-    """What a mask raster hides of a scene.
+def mask_of(scene: xr.DataArray, mask: Scene | None, notes: list[str]) -> Mask | None:
+    """What a mask raster hides of a scene; a note tells of one that hides nothing.
 
     Raises
     ------
@@ -56,9 +56,12 @@ def mask_of(scene: xr.DataArray, mask: Scene | None) -> Mask | None:
     from hsgeo.scene.masks import Mask
 
     apart: list[str] = []
-    found = Mask.of(scene, mask if isinstance(mask, xr.DataArray) else open_scene(mask, chunks=None), apart)
+    layers = mask if isinstance(mask, xr.DataArray) else open_scene(mask, chunks=None)
+    found = Mask.of(scene, layers, apart)
     if apart:
         raise GridError(f"{apart[0].rstrip('.')}; give a mask of the same ground.")
+    if not (layers.fillna(0) != 0).any():
+        notes.append(f"{label(layers)}: the mask is zero or nodata everywhere and hides nothing; 1 hides a pixel.")
     return found
 
 

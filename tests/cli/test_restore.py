@@ -231,8 +231,11 @@ def test_stripes_gaps_and_noise_by_one_command(inside, capfd) -> None:
     z = values("z.tif")
     assert np.abs(stored["all"] * SCALE - z)[gap].mean() < SIGMA / 2
     out = succeed(["restore", "s.tif", "-o", "all.tif", "--task", "all", "--overwrite"], capfd)
-    for word in ("stuck columns", "striped rows", "filled"):
+    for word in ("stuck columns", "in band 8", "striped rows", "filled"):
         assert word in out
+    assert "not found" not in out
+    out = succeed(["restore", "z.tif", "-o", "none.tif", "--task", "destripe"], capfd)
+    assert "not found" in out and "stuck lines, striped lines" in out
 
 
 def test_masks_hide_samples_on_their_own_grid(inside, capfd) -> None:
@@ -265,6 +268,9 @@ def test_masks_hide_samples_on_their_own_grid(inside, capfd) -> None:
         hidden[4] = False
         changed = rasterio.open("x.tif").read() != before
         assert not (changed & ~hidden).any() and changed[hidden].mean() > 0.99
+    mask("zeros.tif", np.zeros((1, *shape[1:]), np.uint8), move)
+    assert run(["restore", "y.tif", "-o", "x.tif", "--task", "inpaint", "--mask", "zeros.tif", "--overwrite"]) == 0
+    assert "zeros.tif: the mask is zero or nodata everywhere and hides nothing" in capfd.readouterr().err
     mask("all.tif", np.ones((1, *shape[1:]), np.uint8), move)
     refused(
         ["restore", "y.tif", "-o", "n.tif", "--task", "inpaint", "--mask", "all.tif"], capfd, "all.tif", "every pixel"

@@ -231,9 +231,8 @@ def mix_passes(model: SubspaceRestorer, samples: Sequence[np.ndarray], seed: int
     mixture = _mixture(model, samples, seed)
     model.shares = mixture.shares
     each = ", ".join(f"{share:.0%} of pass {i}" for i, share in enumerate(mixture.shares, 1) if share > 0)
-    model.estimates["passes"] = (
-        f"{each}: by Stein's risk {max(mixture.risk, 0):.2g} of the noise is left in the subspace"
-    )
+    left = f"{mixture.risk:.2g} of the noise is" if mixture.risk > 0 else "too little of the noise to be measured is"
+    model.estimates["passes"] = f"{each}: by Stein's risk {left} left in the subspace"
 
 
 def _mixture(model: SubspaceRestorer, samples: Sequence[np.ndarray], seed: int) -> Mixture:
