@@ -30,8 +30,13 @@ from hsgeo.tasks.options import validated
 SIDE, TILES = 32, 64
 
 #: row -> steps of the sampler and its eta
-SAMPLERS = {"hud, 50 steps": (50, 1.0), "hud, 20 steps": (20, 1.0), "hud, 10 steps": (10, 1.0)}
-ALL_STEPS = {"hud, 1000 steps": (1000, 1.0)}
+SAMPLERS = {
+    "hud, 50 steps": (50, 0.0),
+    "ancestral": (50, 1.0),
+    "hud, 20 steps": (20, 0.0),
+    "hud, 10 steps": (10, 0.0),
+}
+ALL_STEPS = {"hud, 1000 steps": (1000, 0.0), "ancestral, 1000": (1000, 1.0)}
 
 #: of the published averages over five scenes, Shen et al. 2025, table 2
 PUBLISHED = {"point_fidelity": 0.999, "block_diversity": 0.958}

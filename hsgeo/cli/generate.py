@@ -26,7 +26,7 @@ def generate(
     steps: Annotated[int, typer.Option("--steps", help="Of the sampler.")] = 50,
     eta: Annotated[
         float, typer.Option("--eta", help="Noise drawn at each step: 1 as published (ancestral), 0 none (DDIM).")
-    ] = 1.0,
+    ] = 0.0,
     no_variability: Annotated[
         bool, typer.Option("--no-variability", help="Spectra are mixtures of the endmembers alone.")
     ] = False,

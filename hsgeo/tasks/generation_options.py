@@ -51,7 +51,7 @@ class GenerationOptions:
     format: str = "tif"
     method: str = "hud"
     split: str = DEFAULT
-    eta: float = 1.0
+    eta: float = 0.0
 
     def check(self) -> None:
         """Refuse numbers that cannot be.

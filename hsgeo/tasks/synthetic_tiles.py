@@ -108,7 +108,7 @@ class SyntheticTiles(Dataset[Any]):
         shares: str = DEFAULT,
         variability: bool = True,
         sensor_noise: bool = True,
-        eta: float = 1.0,
+        eta: float = 0.0,
         transform: Callable[[Any], Any] | None = None,
         device: str = "cpu",
     ) -> SyntheticTiles:

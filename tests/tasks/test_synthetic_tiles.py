@@ -113,11 +113,11 @@ def test_without_variability_and_noise(made, tmp_path) -> None:
 
 
 def test_noise_at_each_step_is_a_choice(made, tmp_path) -> None:
-    still = drawn(made, eta=0.0, count=1)[0]
-    options = {"count": 1, "size": SIZE, "steps": STEPS, "eta": 0.0}
+    noisy = drawn(made, eta=1.0, count=1)[0]
+    options = {"count": 1, "size": SIZE, "steps": STEPS, "eta": 1.0}
     generate(made / "s.tif", tmp_path / "t", model=made / "m.safetensors", **options, run=RunOptions(seed=SEED))
-    same(still, SyntheticTiles(tmp_path / "t")[0])
-    assert not torch.equal(still["abundances"], drawn(made)[0]["abundances"])
+    same(noisy, SyntheticTiles(tmp_path / "t")[0])
+    assert not torch.equal(noisy["abundances"], drawn(made)[0]["abundances"])
 
 
 def test_classes_are_asked_for_in_turn(made, tmp_path) -> None:

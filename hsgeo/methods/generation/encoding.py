@@ -18,6 +18,10 @@ from scipy.optimize import nnls
 from hsgeo.methods.generation.simplex import bound, unbound
 from hsgeo.unmixing.abundances import fcls
 
+#: standard deviation of the abundances' channels: logarithms are drawn out where there is next to nothing of an
+#: endmember, so what tells its large shares apart is small in them, and lost in the last steps' noise at 1
+SPAN = 3.0
+
 #: least standard deviation of a channel, by which it is divided
 LEAST = 1e-6
 
@@ -36,7 +40,9 @@ STAY = 1.0
 
 @dataclass(frozen=True)
 class Encoding:
-    """How spectra of B bands become a state of p + q channels, each of mean 0 and variance 1 over the scene.
+    """How spectra of B bands become a state of p + q channels, each of mean 0 over the scene.
+
+    The standard deviation of the first p is `SPAN`, that of the others 1.
 
     Attributes
     ----------
@@ -51,7 +57,7 @@ class Encoding:
     noise : array (B, B)
         Symmetric root of the covariance of what is left, in units of `powers`.
     offset, scale : arrays (p + q,)
-        Mean and standard deviation of the channels before.
+        Mean of the channels before, and by what they are divided.
     low, high : arrays (p + q,)
         Least and largest value of the state over the scene.
     """
@@ -155,6 +161,7 @@ def fitted_encoding(
     values, vectors = np.linalg.eigh(relative.T @ relative / len(relative))
     raw = np.concatenate([unbound(abundances.T), np.arcsinh(along / (abundances @ amplitudes)).T])
     offset, scale = raw.mean(1), np.maximum(raw.std(1), LEAST)
+    scale[: len(endmembers)] /= SPAN
     made = abundances @ endmembers + along @ directions
     size = lengths * np.linalg.norm(made, axis=1)
     encoding = Encoding(

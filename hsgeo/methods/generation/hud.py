@@ -84,7 +84,7 @@ class Hud:
         shape: tuple[int, int],
         seeds: Sequence[int],
         steps: int,
-        eta: float = 1.0,
+        eta: float = 0.0,
         wanted: Sequence[Wanted] | None = None,
         device: str = "cpu",
     ) -> np.ndarray:
@@ -92,7 +92,7 @@ class Hud:
         wanted = self.asking([None] * len(seeds)) if wanted is None else wanted
         return sampled(self.sampler(steps, eta, device), shape, seeds, wanted).numpy()
 
-    def sampler(self, steps: int, eta: float = 1.0, device: str = "cpu") -> Sampler:
+    def sampler(self, steps: int, eta: float = 0.0, device: str = "cpu") -> Sampler:
         """What draws states, step by step."""
         e, schedule = self.encoding, self.settings.schedule()
         return Sampler(

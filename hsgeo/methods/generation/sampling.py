@@ -53,7 +53,7 @@ class Sampler:
     schedule: Schedule
     channels: int
     steps: int
-    eta: float = 1.0
+    eta: float = 0.0
     bounds: tuple[np.ndarray, np.ndarray] | None = None
     target: Target = "velocity"
     device: str = "cpu"

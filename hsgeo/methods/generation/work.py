@@ -48,7 +48,7 @@ class Drawing:
     variability: bool = True
     sensor_noise: bool = True
     wanted: Wanted | None = None
-    eta: float = 1.0
+    eta: float = 0.0
 
 
 def whole_tiles(
