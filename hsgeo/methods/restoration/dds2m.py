@@ -203,7 +203,7 @@ class Mixed(Dds2mRestorer):
             mixing = Mixing(fast, halves.second, known, PATIENCE)
             mask = SpectralMask(np.broadcast_to(seen, z.shape))
             evidence = Evidence.of(mask, halves.first * known, torch.full((1, 1, 1), halves.level).to(z))
-            reverse(evidence, self.settings, seed=seed, callback=partial(self._judged, mixing))
+            reverse(evidence, self.settings, fast, seed=seed, callback=partial(self._judged, mixing))
             assert mixing.image is not None  # a process has at least one step
             self.chosen.append(mixing.step)
             total += mixing.share / self.samples * mixing.image

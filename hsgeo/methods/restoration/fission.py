@@ -2,7 +2,8 @@
 
 Of data z = x + n with white noise of variance 1 and a further such noise m, z + a m and z - m / a tell of x with errors
 that are independent (data fission, Leiner et al. 2022, arXiv:2112.11079; recorrupted pairs, Pang et al. 2021,
-doi:10.1109/CVPR46437.2021.00208). What is made of the first is judged by the second, without bias.
+doi:10.1109/CVPR46437.2021.00208). What is made of the first is judged by the second without bias, if the best of many a
+little too well.
 """
 
 from __future__ import annotations

@@ -101,7 +101,7 @@ _SMALL = VariationalSettings(
 
 #: Smaller networks, fewer and larger steps; for coefficients of unit noise, in spectra that all windows share
 OURS = {
-    "denoise": _SMALL,
+    "denoise": replace(_SMALL, warm=30, warm_rate=5e-3),
     "complete": replace(_SMALL, eta=0.95, choice="held-back"),
     "sharpen": replace(_SMALL, eta=0.95, choice="held-back"),
 }

@@ -72,7 +72,7 @@ def test_networks_have_a_share_where_they_are_better(z, monkeypatch) -> None:
     truth_there = torch.as_tensor(model.space.coefficients(z.astype(np.float32)))
 
     def handed(off: float) -> RestoredTile:
-        def run(evidence, settings, seed, callback):
+        def run(evidence, settings, estimate, seed, callback):
             callback(1, truth_there + off)
 
         monkeypatch.setattr(dds2m, "reverse", run)
