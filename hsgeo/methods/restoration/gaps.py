@@ -8,7 +8,9 @@ from functools import reduce
 from itertools import product
 
 import numpy as np
+import torch
 from numpy.lib.stride_tricks import sliding_window_view
+from scipy.sparse import csr_array
 
 from hsgeo.observation.noise import SpectralStatistics, pixels_needed
 
@@ -24,9 +26,6 @@ NEAR = 2
 
 #: pixels from which it is bridged, by a Gaussian of width 1
 REACH = 3
-
-#: pixels solved for at a time
-AT_ONCE = 1 << 15
 
 
 def usable(spectra: np.ndarray) -> np.ndarray:
@@ -98,6 +97,9 @@ ROUNDS, DRAWN = 3, 10000
 #: factors of a normal distribution of spectra, least variance of a band's own, and pixels that are solved at a time
 FACTORS, OWN, AT_ONCE = 30, 1e-9, 1000
 
+#: share of the bands that pixels have, from which the others are dealt with one by one
+MOST = 0.9
+
 
 @dataclass(frozen=True)
 class Likely:
@@ -132,10 +134,14 @@ class Likely:
         for part in np.array_split(some, -(-len(some) // AT_ONCE)):
             have = known[:, part].T
             off = np.where(have, out[:, part].T - self.mean, 0.0)
-            precision = (have.astype(float) @ products).reshape(-1, count, count) + np.eye(count)
-            root = np.linalg.cholesky(precision)
-            told = np.linalg.solve(precision, (off @ weighted)[..., None])
-            told += np.linalg.solve(root.transpose(0, 2, 1), rng.standard_normal(told.shape))
+            if have.mean() > MOST:  # what few bands would have told is taken off what all tell
+                precision = products.sum(0) - csr_array(~have, dtype=float) @ products
+            else:
+                precision = have.astype(float) @ products
+            root = torch.linalg.cholesky(torch.from_numpy(precision.reshape(-1, count, count) + np.eye(count)))
+            seen = torch.linalg.solve_triangular(root, torch.from_numpy((off @ weighted)[..., None]), upper=False)
+            seen += torch.from_numpy(rng.standard_normal(seen.shape))
+            told = torch.linalg.solve_triangular(root.mT, seen, upper=True).numpy()
             found = self.mean + told[..., 0] @ loadings.T + np.sqrt(own) * rng.standard_normal(have.shape)
             out[:, part] = np.where(have, out[:, part].T, found).T
         return out.reshape(spectra.shape)
