@@ -134,7 +134,7 @@ class FusionJob(Job):
             self.hsi, self.msi = masked(hsi, o.hsi_mask, self.notes), masked(msi, o.msi_mask, self.notes)
         with self.progress.stage("align"):
             self.pair: AlignedPair = align(self.hsi, self.msi, gsd=o.gsd, register=o.register)
-        self.masks = mask_checksums(o.hsi_mask, o.msi_mask)
+        self.masks = o.hsi_mask, o.msi_mask
         check_overlap(self.pair, self.inputs, [mask is not None for mask in (o.hsi_mask, o.msi_mask)])
         few = few_pixels(self.pair)
         for text in (*self.notes[said:], *self.pair.notes, *few):  # opening has logged its own
@@ -264,7 +264,7 @@ class FusionJob(Job):
         record = provenance_record(self.inputs, {"command": "fuse", **self.arguments}, scenes=(self.hsi, self.msi))
         identity = {
             "inputs": record["inputs"],
-            "masks": self.masks,
+            "masks": mask_checksums(*self.masks),
             "parameters": {**self.arguments, "dtype": code.dtype},
         }
         if write.resume:

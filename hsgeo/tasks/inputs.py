@@ -16,9 +16,14 @@ import xarray as xr
 from hsgeo.errors import BandError, DataError, GridError, ParameterError
 from hsgeo.scene import make_scene, open_scene
 from hsgeo.scene.model import BAND_COORDS, geobox_of, label
+from hsgeo.scene.resample import read_window
+from hsgeo.scene.window import Window
 
 if TYPE_CHECKING:
     from hsgeo.scene.masks import Mask
+
+#: side of the parts in which a mask is read until something is hidden, pixels
+AT_ONCE = 2048
 
 Scene = str | os.PathLike[str] | xr.DataArray
 
@@ -60,7 +65,8 @@ def mask_of(scene: xr.DataArray, mask: Scene | None, notes: list[str]) -> Mask |
     found = Mask.of(scene, layers, apart)
     if apart:
         raise GridError(f"{apart[0].rstrip('.')}; give a mask of the same ground.")
-    if not (layers.fillna(0) != 0).any():
+    parts = Window(0, layers.sizes["y"], 0, layers.sizes["x"]).blocks(AT_ONCE)
+    if not any(np.nan_to_num(read_window(layers, part)).any() for part in parts):
         notes.append(f"{label(layers)}: the mask is zero or nodata everywhere and hides nothing; 1 hides a pixel.")
     return found
 

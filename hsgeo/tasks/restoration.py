@@ -137,7 +137,7 @@ class RestorationJob(Job):
         super().__init__([str(path_of(scene))], find, o, run, params, progress)
         with self.progress.stage("open"):
             self.scene_in = open_input(scene, o.sensor, self.notes, None, bands=o.bands, bbox=o.bbox)
-            hiding, self.masks = mask_of(self.scene_in, o.mask, self.notes), mask_checksums(o.mask)
+            hiding, self.mask = mask_of(self.scene_in, o.mask, self.notes), o.mask
         self.without, self.grid = Mended(self.scene_in, hiding), zoomed(geobox_of(self.scene_in), self.finer)
         self.source = self.without if self.finer > 1 else SceneSource(self.scene_in)
 
@@ -236,7 +236,7 @@ class RestorationJob(Job):
         record = provenance_record(self.inputs, {"command": "restore", **self.arguments}, scenes=(self.scene_in,))
         identity = {
             "inputs": record["inputs"],
-            "masks": self.masks,
+            "masks": mask_checksums(self.mask),
             "parameters": {**self.arguments, "dtype": code.dtype},
         }
         if write.resume:

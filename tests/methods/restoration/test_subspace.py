@@ -10,11 +10,7 @@ import pytest
 from hsgeo.bench.protocols import on_grid
 from hsgeo.errors import BandError, DataError, ParameterError
 from hsgeo.methods.restoration.base import RestorationInputs, get_restoration
-from hsgeo.methods.restoration.subspace import (
-    SubspaceRestoration,
-    SubspaceRestorationParams,
-    SubspaceRestorer,
-)
+from hsgeo.methods.restoration.subspace import SubspaceRestoration, SubspaceRestorationParams, SubspaceRestorer
 from hsgeo.scene.source import SceneSource
 from hsgeo.scene.window import Window
 
