@@ -263,7 +263,7 @@ class Dds2m(RestorationMethod):
         settings = (OURS if ours else PAPER)["complete" if inputs.task == "inpaint" else "denoise"]
         notes = list[str]()
         if mixed:
-            mix_passes(space, samples, params.seed)
+            mix_passes(space, inputs.source, samples, params)
         if params.steps is not None:
             if params.steps > settings.start:
                 raise ParameterError(f"--steps {params.steps}: this process has {settings.start} at most.")

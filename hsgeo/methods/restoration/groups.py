@@ -9,8 +9,8 @@ from itertools import product
 import torch
 from torch.nn.functional import avg_pool2d
 
-#: bytes of patches that are held at a time
-AT_ONCE = 32 << 20
+#: bytes of patches that are held at a time: of a processor's cache, and elsewhere
+AT_ONCE, AT_ONCE_ELSEWHERE = 8 << 20, 32 << 20
 
 #: values of patches that are compared at a time, few enough for a processor's cache
 IN_CACHE = 1 << 17
@@ -58,7 +58,7 @@ def similar(guide: torch.Tensor, lattice: Lattice, radius: int, count: int) -> t
         First pixels, counted row by row through the guide; the reference patch comes first.
     """
     rows = lattice.extent[1] * lattice.stride * len(guide)  # values of a row of patches
-    at_once = max(1, (IN_CACHE if guide.device.type == "cpu" else AT_ONCE // 4) // rows)
+    at_once = max(1, (IN_CACHE if guide.device.type == "cpu" else AT_ONCE_ELSEWHERE // 4) // rows)
     return torch.cat([_nearest(guide, part, radius, count) for part in lattice.split(at_once)])
 
 
@@ -70,14 +70,16 @@ def _nearest(guide: torch.Tensor, lattice: Lattice, radius: int, count: int) -> 
         for start, n in zip((lattice.y, lattice.x), lattice.shape, strict=True)
     )
     first = (y[:, None] * width + x).flatten()
-    own = guide[:, lattice.y : lattice.y + rows, lattice.x : lattice.x + columns].contiguous()
-    span = range(-radius, radius + 1)
-    difference, far = torch.empty_like(own), own.new_empty(len(span) ** 2, len(first))
-    for i, (dy, dx) in enumerate(product(span, span)):
-        top, left = lattice.y + dy, lattice.x + dx
-        torch.sub(own, guide[:, top : top + rows, left : left + columns], out=difference)
-        squares = difference.square_().sum(0, keepdim=True)
-        far[i] = avg_pool2d(squares, lattice.side, lattice.stride).flatten()
+    own = guide[:, None, lattice.y : lattice.y + rows, lattice.x : lattice.x + columns].contiguous()
+    side = 2 * radius + 1
+    across = min(side, max(1, IN_CACHE // own.numel()))  # displacements along a row that are looked at together
+    shifted = guide[:, :, lattice.x - radius :].unfold(2, columns, 1).movedim(2, 1)  # (p, displacements, H, columns)
+    difference, far = own.new_empty(len(own), across, rows, columns), own.new_empty(side**2, len(first))
+    for dy, dx in product(range(side), range(0, side, across)):
+        i, top, n = dy * side + dx, lattice.y + dy - radius, min(across, side - dx)
+        part = torch.sub(own, shifted[:, dx : dx + n, top : top + rows], out=difference[:, :n])
+        squares = part.square_().sum(0, keepdim=True)
+        far[i : i + n] = avg_pool2d(squares, lattice.side, lattice.stride).view(n, -1)
     far[len(far) // 2] = -1.0  # itself, before any that is equal
     order = torch.topk(far.T.contiguous(), count, 1, largest=False).indices
     step = torch.arange(-radius, radius + 1, device=guide.device)
@@ -117,7 +119,7 @@ def filtered(
     for part in _parts(groups, channels * side**2):
         places = (part[:, :, None] + inside).flatten()
         values, weights = work([f.index_select(0, places).view(*part.shape, -1, channels) for f in flat])
-        total.index_add_(0, places, (values * weights[:, None, None]).reshape(-1, channels))
+        total.index_add_(0, places, values.mul_(weights[:, None, None]).reshape(-1, channels))
         each = weights[:, None].expand(*part.shape, channels)
         weight.index_add_(0, part.flatten(), each.reshape(-1, channels))
     found, first = (f.T.reshape(channels, height, width) for f in (total, weight))
@@ -135,5 +137,6 @@ def _spread(first: torch.Tensor, side: int) -> torch.Tensor:
 
 
 def _parts(groups: torch.Tensor, values: int) -> Iterator[torch.Tensor]:
-    count = max(1, AT_ONCE // (4 * groups.shape[1] * values))
+    held = AT_ONCE if groups.device.type == "cpu" else AT_ONCE_ELSEWHERE
+    count = max(1, held // (4 * groups.shape[1] * values))
     return iter(groups.split(count))

@@ -10,9 +10,8 @@ the least risk by Stein's estimate, on samples of the scene. Nothing is trained,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -22,33 +21,35 @@ from pydantic import Field
 from hsgeo.methods.base import Params
 from hsgeo.methods.fusion.missing import bridge
 from hsgeo.methods.restoration.base import RestorationInputs, RestorationMethod, RestoredTile, Restorer
-from hsgeo.methods.restoration.filtering import Search, passed
+from hsgeo.methods.restoration.detail import is_plain, most_detailed
+from hsgeo.methods.restoration.filtering import Search
 from hsgeo.methods.restoration.gaps import coefficients, usable
 from hsgeo.methods.restoration.inpainting import fitted_inpainter
-from hsgeo.methods.restoration.risk import Mixture, best_mixture
-from hsgeo.methods.restoration.shrinkage import low_rank, wiener
+from hsgeo.methods.restoration.mixing import coarse_risk, mixture_on
+from hsgeo.methods.restoration.passes import COARSE, FIRST, LATER, PASSES, estimates
 from hsgeo.methods.restoration.survey import learned_from, surveyed
 from hsgeo.methods.streaming import dead_bands, model_bands
 from hsgeo.observation.noise import SpectralStatistics
 from hsgeo.scene.window import Window
 from hsgeo.unmixing.subspace import Subspace
 
-#: groups of the first pass and of those after it
-FIRST = Search(side=5, stride=5, radius=10, count=64)
-LATER = Search(side=5, stride=4, radius=10, count=32)
-
-#: passes that are tried
-PASSES = 3
-
 #: pixels on which the risk of the passes is measured, and windows that they are taken from
 MEASURED, WINDOWS = 5000, 4
 
 
-class SubspaceRestorationParams(Params):
-    """Parameters of `SubspaceRestoration`."""
+class SpaceParams(Params):
+    """Parameters of a scene's subspace."""
 
     dimension: int | Literal["auto"] = Field(
         default="auto", description="of the subspace; auto counts what rises above the noise"
+    )
+
+
+class SubspaceRestorationParams(SpaceParams):
+    """Parameters of `SubspaceRestoration`."""
+
+    patches: Literal["auto", "fine"] = Field(
+        default="auto", description="auto takes larger ones, in one pass, where a scene has little detail"
     )
 
 
@@ -151,40 +152,6 @@ class SubspaceRestorer:
         return bridge(z, self.mean.astype(np.float32))
 
 
-def estimates(
-    z: torch.Tensor,
-    have: Window,
-    wanted: Window,
-    scene: tuple[int, int],
-    passes: int = PASSES,
-    first: Search = FIRST,
-) -> list[torch.Tensor]:
-    """What each pass finds over a window.
-
-    Parameters
-    ----------
-    z : tensor (p, h, w)
-        Coefficients with white noise of variance 1, over `have`.
-    have, wanted : Window
-        Inside the scene; see `hsgeo.methods.restoration.filtering.passed`.
-    scene : (height, width)
-    passes : int
-    first : Search
-        Groups of the first pass.
-
-    Returns
-    -------
-    list of tensors (p, H, W)
-        Over `wanted`.
-    """
-    around = [wanted.grow(n * LATER.reach).clip(*scene) for n in reversed(range(passes))]
-    found = [passed([z], have, around[0], scene, first, lambda g: low_rank(g[0]))]
-    for before, after in pairwise(around):
-        inside = (slice(None), *before.within(have).slices)
-        found.append(passed([z[inside], found[-1]], before, after, scene, LATER, lambda g: wiener(*g)))
-    return [f[(slice(None), *wanted.within(w).slices)] for f, w in zip(found, around, strict=True)]
-
-
 class SubspaceRestoration(RestorationMethod):
     """Method ``subspace``."""
 
@@ -209,12 +176,10 @@ class SubspaceRestoration(RestorationMethod):
         if inputs.task == "inpaint":
             return fitted_inpainter(inputs, params.seed)
         model, samples = self.survey(inputs, params)
-        mix_passes(model, samples, params.seed)
+        mix_passes(model, inputs.source, samples, params)
         return model
 
-    def survey(
-        self, inputs: RestorationInputs, params: SubspaceRestorationParams
-    ) -> tuple[SubspaceRestorer, list[np.ndarray]]:
+    def survey(self, inputs: RestorationInputs, params: SpaceParams) -> tuple[SubspaceRestorer, list[np.ndarray]]:
         """The subspace and the noise, as a restorer of the first pass alone, and the samples they were found on."""
         samples = learned_from(inputs.source, params.seed)
         dead = dead_bands(samples)
@@ -226,30 +191,37 @@ class SubspaceRestoration(RestorationMethod):
         return model, samples
 
 
-def mix_passes(model: SubspaceRestorer, samples: Sequence[np.ndarray], seed: int) -> None:
-    """Give the passes of a surveyed scene their shares; they are measured on its samples."""
-    mixture = _mixture(model, samples, seed)
-    model.shares = mixture.shares
+def mix_passes(
+    model: SubspaceRestorer, source: Any, samples: Sequence[np.ndarray], params: SubspaceRestorationParams
+) -> None:
+    """Give the passes of a surveyed scene their shares: one coarse pass where it is plain, else as its samples tell."""
+
+    def told(spectra: np.ndarray) -> torch.Tensor:
+        return torch.as_tensor(model.coefficients(spectra[model.bands]))
+
+    if params.patches == "auto" and is_plain(told(sample) for sample in samples):
+        cells = most_detailed(lambda window: told(source.read(window)), model.scene, model.basis.shape[1])
+        risk = coarse_risk([told(source.read(cell)) for cell in cells], params.seed)
+        if risk is not None:
+            model.first, model.shares = COARSE, np.ones(1)
+            model.estimates["passes"] = (
+                f"one, of larger patches, for little detail: by Stein's risk {_left(risk)} there"
+            )
+            return
+    mixture = mixture_on([told(middle) for middle in _middles(samples)], FIRST, PASSES, params.seed)
+    model.first, model.shares = FIRST, mixture.shares
     each = ", ".join(f"{share:.0%} of pass {i}" for i, share in enumerate(mixture.shares, 1) if share > 0)
-    left = f"{mixture.risk:.2g} of the noise is" if mixture.risk > 0 else "too little of the noise to be measured is"
-    model.estimates["passes"] = f"{each}: by Stein's risk {left} left in the subspace"
+    model.estimates["passes"] = f"{each}: by Stein's risk {_left(mixture.risk)} in the subspace"
 
 
-def _mixture(model: SubspaceRestorer, samples: Sequence[np.ndarray], seed: int) -> Mixture:
-    """How the passes are best mixed, on the middles of some samples."""
+def _left(risk: float) -> str:
+    return f"{risk:.2g} of the noise is left" if risk > 0 else "too little of the noise to be measured is left"
+
+
+def _middles(samples: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
+    """Middles (B, h, w) of some samples."""
     chosen = [samples[i] for i in np.linspace(0, len(samples) - 1, min(len(samples), WINDOWS)).astype(int)]
     side = round((MEASURED / len(chosen)) ** 0.5)
-    parts = []
     for values in chosen:
         cut = (slice((n - min(n, side)) // 2, (n - min(n, side)) // 2 + side) for n in values.shape[1:])
-        parts.append(torch.as_tensor(model.coefficients(values[(model.bands, *cut)])))
-    sizes = [part.numel() for part in parts]
-
-    def every(flat: torch.Tensor) -> list[torch.Tensor]:
-        found = []
-        for part, piece in zip(flat.split(sizes), parts, strict=True):
-            whole = Window(0, piece.shape[1], 0, piece.shape[2])
-            found.append(estimates(part.view_as(piece), whole, whole, whole.shape))
-        return [torch.cat([f[i].flatten() for f in found]) for i in range(PASSES)]
-
-    return best_mixture(torch.cat([part.flatten() for part in parts]), every, seed)
+        yield values[(slice(None), *cut)]

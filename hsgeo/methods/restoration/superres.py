@@ -21,7 +21,7 @@ from hsgeo.methods.restoration.base import RestorationInputs, RestorationMethod
 from hsgeo.methods.restoration.chain import stuck_of
 from hsgeo.methods.restoration.kernels import Gaussian, frequencies
 from hsgeo.methods.restoration.power import measured_power
-from hsgeo.methods.restoration.subspace import SubspaceRestoration, SubspaceRestorationParams
+from hsgeo.methods.restoration.subspace import SpaceParams, SubspaceRestoration
 from hsgeo.methods.restoration.superresolver import Components, SubspaceSuperresolver
 from hsgeo.observation.psf import Psf, psf_from_mtf
 from hsgeo.scene.footprint import Footprint
@@ -42,7 +42,7 @@ FIRST, LATER = 10, 4
 DARKEST = 1e-3
 
 
-class SubspaceSuperresParams(SubspaceRestorationParams):
+class SubspaceSuperresParams(SpaceParams):
     """Parameters of `SubspaceSuperres`."""
 
     fwhm: Annotated[float, Field(gt=0, le=3)] | Literal["auto"] = Field(

@@ -80,6 +80,23 @@ def test_singular_values_are_shrunk_as_published(shape: tuple[int, int, int]) ->
     assert (flat - noise.mean(1, keepdim=True)).abs().max() < 0.6 * noise.std()
 
 
+@pytest.mark.parametrize("rank", [0, 1, 5, 20])
+def test_large_groups_are_shrunk_as_by_all_their_singular_values(rank: int) -> None:
+    """Of 64 patches few eigenvectors are sought first; it tells nothing apart that counts, however many there are."""
+    rng = np.random.default_rng(rank)
+    signal = 2 * rng.standard_normal((40, 64, rank)) @ rng.standard_normal((40, rank, 75))
+    groups = signal + rng.standard_normal(signal.shape)
+    found, weights = low_rank(torch.as_tensor(groups).reshape(40, 64, 25, 3))
+    mean = groups.mean(1, keepdims=True)
+    u, s, v = np.linalg.svd(groups - mean, full_matrices=False)
+    beta, y = 64 / 75, s / math.sqrt(75)
+    shrunk = np.sqrt(np.clip((y**2 - beta - 1) ** 2 - 4 * beta, 0, None)) / y * (y > 1 + math.sqrt(beta))
+    want = (u * (math.sqrt(75) * shrunk)[:, None]) @ v + mean
+    assert ((found.numpy().reshape(want.shape) - want) ** 2).mean() < 1e-4
+    kept = 1 / (1 + ((shrunk / y) ** 2).sum(1))
+    np.testing.assert_allclose(weights[:, 0].numpy(), kept, rtol=0.05)
+
+
 def test_the_wiener_gain_is_that_of_the_pilot() -> None:
     """By orthonormal transforms that are written out here; a strong pilot changes nothing, none takes all."""
     rng = np.random.default_rng(3)
