@@ -152,10 +152,10 @@ def write_pairs(path: str | os.PathLike[str], pairs: Sequence[Pair], blocks: np.
         for axis, values in ((left, one), (right, two)):
             axis.imshow(to_bytes(values, limits).transpose(1, 2, 0), interpolation="nearest")
         left.set_title(pair.tile, fontsize=8)
-        turned = f", turned {90 * (pair.orientation % 4)}°" if pair.orientation % 4 else ""
-        turned += ", mirrored" if pair.orientation >= 4 else ""
-        place = f"real, row {pair.real_row}, column {pair.real_column}{turned}"
-        right.set_title(f"{place}\ncosine {pair.similarity:.4f}", fontsize=7)
+        turned = [f"turned {90 * (pair.orientation % 4)}°"] if pair.orientation % 4 else []
+        turned += ["mirrored"] if pair.orientation >= 4 else []
+        place = [f"real, row {pair.real_row}, column {pair.real_column}", *([", ".join(turned)] if turned else [])]
+        right.set_title("\n".join([*place, f"cosine {pair.similarity:.4f}"]), fontsize=7)
     target = Path(path)
     temporary = target.with_name(f".{target.name}.part")
     try:
