@@ -125,6 +125,7 @@ def assess_generated(
             raise OutputWriteError(f"{target}: give --pairs a .png in a folder that exists.")
     labels = None if o.labels is None else _opened(o.labels, [])
     tiles = [tile for path in paths for tile in _tiles(path, labels is not None)] if paths else [_array_tile(result)]
+    notes += [] if isinstance(result, xr.DataArray) else _lost(Path(result), paths)
     found = measure(_opened(reference, notes), tiles, settings, labels, notes)
     out = {"result": str(path_of(result)), "reference": str(path_of(reference)), **found.values, "notes": notes}
     out["held_out"] = _record(tiles[0].scene).get("held_out")
@@ -190,6 +191,17 @@ def _refuse_orphans(paths: Sequence[Path], companions: bool) -> None:
                     f"{tile} is missing, though {path.name} is there; generate the tiles again, or remove what is left "
                     "of this one."
                 )
+
+
+def _lost(folder: Path, paths: Sequence[Path]) -> list[str]:
+    """A note of tiles that the catalogue of a folder has items of, and that are not among its rasters."""
+    from hsgeo.tasks.stac import COLLECTION, is_collection
+
+    if not is_collection(folder / COLLECTION) or any(map(is_tile_store, paths)):
+        return []
+    items = {path.stem for path in folder.glob("*.json")} - {Path(COLLECTION).stem}
+    lost = sorted(items - {path.stem for path in paths})
+    return [f"{folder} does not hold all that its {COLLECTION} names: {', '.join(lost)}."] if lost else []
 
 
 def _opened(scene: Scene, notes: list[str]) -> xr.DataArray:

@@ -22,6 +22,7 @@ from zarr.storage import LocalStore
 import hsgeo
 from hsgeo.errors import SceneReadError
 from hsgeo.scene import write_scene
+from hsgeo.tasks.generated import GeneratedOptions, assess_generated
 from hsgeo.tasks.splits import Shares
 from hsgeo.tasks.stac import acquired, classification, code_of, united, write_catalogue
 
@@ -243,3 +244,16 @@ def test_a_folder_of_something_else_says_so(made, tmp_path) -> None:
     with pytest.raises(SceneReadError, match=r"s\.tif is no tile of hsgeo generate"):
         write_catalogue(tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["s.tif"]
+
+
+def test_tiles_that_the_catalogue_alone_has_are_named(made, tmp_path) -> None:
+    left = shutil.copytree(made / "tiles", tmp_path / "left")
+    for path in left.glob("tile_2*.tif"):
+        path.unlink()
+    options = GeneratedOptions(networks=False)
+    notes = assess_generated(left, made / "s.tif", options)["notes"]
+    assert [note for note in notes if "does not hold all that its collection.json names: tile_2." in note]
+    for whole in ("tiles", "stored"):
+        assert not any(
+            "collection.json" in note for note in assess_generated(made / whole, made / "s.tif", options)["notes"]
+        )
