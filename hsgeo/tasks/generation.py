@@ -69,7 +69,7 @@ def generate(
         Of the training, where there is no model.
     run : RunOptions, optional
         Seed of the first tile, part of a tile that is drawn at a time, memory, workers and device: what is drawn does
-        not depend on the last four.
+        not depend on the last four, but for rounding.
     write : WriteOptions, optional
     **options
         ``count``, ``size``, ``steps`` and what else `hsgeo.tasks.GenerationOptions` has.
@@ -222,7 +222,7 @@ class GenerationJob(Job):
             "good_bands": int(self.source["good"].values.sum()),
             "dtype": code.dtype,
             "parts": {
-                "count": len(list(canvas.parts())),
+                "count": canvas.blocks,
                 "size": min(canvas.part, o.size),
                 "passes": 1 if canvas.whole else o.steps,
             },

@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 
 from hsgeo.scene.labels import Labels
-from hsgeo.scene.model import label
+from hsgeo.scene.model import geobox_of, label
 from hsgeo.scene.open import open_scene, require_scene
 from hsgeo.scene.source import SceneSource
 from hsgeo.scene.staging import folder_of, refuse_existing
@@ -79,6 +79,7 @@ def train_hud(
     run, progress = run or RunOptions(), progress if progress is not None else NullProgress()
     settings, notes = validated(HudMethod, given, run.seed), list[str]()
     opened = open_input(scene, sensor, notes, None, bands=bands, bbox=bbox)
+    geobox_of(opened)  # without a CRS nothing could be generated
     raster, record = None if labels is None else opened_labels(labels, bbox), None
     if hold_out is not None:
         opened, raster, record = hold_out.applied(opened, raster, settings.crop)

@@ -222,6 +222,8 @@ def test_a_plan_counts_its_tasks(folder: Path, capsys) -> None:
     for count, said in (("1", "1 task of whole tiles"), ("2", "2 tasks of whole tiles")):
         generated(folder, "planned", "--dry-run", "--count", count, "--tile", "20")
         assert f"work    {said}" in capsys.readouterr().out
+    generated(folder, "planned", "--dry-run", "--count", "100000", "--size", "100000")
+    assert f"{100000 * (100000 // 512 + 1) ** 2} parts" in capsys.readouterr().out
     assert not (folder / "planned").exists()
 
 
@@ -274,6 +276,8 @@ def test_a_scene_must_have_a_crs_and_more_than_one_pixel(folder: Path, tmp_path:
         assert run(["generate", bare, *more, "-o", out, "--progress", "json"]) == 2
         text = capsys.readouterr().err
         assert "bare.tif has no CRS; assign one" in text and "train" not in text
+    assert run(["train", "hud", bare, "-o", f"{out}.safetensors"]) == 2
+    assert "bare.tif has no CRS; assign one" in capsys.readouterr().err
     assert run(["train", "hud", str(tmp_path / "one.tif"), "-o", f"{out}.safetensors"]) == 2
     assert "one.tif: one pixel alone has data" in capsys.readouterr().err
     assert {p.name for p in tmp_path.iterdir()} == {"one.tif", "bare.tif"}

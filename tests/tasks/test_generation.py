@@ -79,6 +79,7 @@ def assert_same(ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray]) -> N
 )
 def test_every_pixel_of_every_tile_lies_in_one_block(count: int, size: int, part: int) -> None:
     canvas = Canvas(count, size, part)
+    assert canvas.blocks == len(list(canvas.parts()))
     plan = TilePlan(*canvas.shape, tile=canvas.block)
     seen, parts = np.zeros((count, size, size), int), list(canvas.parts())
     assert len(parts) == len(plan)

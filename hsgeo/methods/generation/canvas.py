@@ -44,6 +44,12 @@ class Canvas:
         """Rows of a block, and its columns where it is part of a tile."""
         return self.size * min(self.count, self.part**2 // self.size**2) if self.whole else self.part
 
+    @property
+    def blocks(self) -> int:
+        """How many `parts` there are."""
+        height, width = self.shape
+        return -(-height // self.block) * -(-width // self.block)
+
     def tiles(self, core: Window) -> tuple[range, Window]:
         """Numbers of the tiles in a block, from 0, and which part of these it holds, in pixels of a tile."""
         if self.whole:

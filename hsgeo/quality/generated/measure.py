@@ -189,9 +189,10 @@ def _side(scene: xr.DataArray, tiles: Sequence[Tile], asked: int | None) -> int:
     smallest = min((t.scene for t in [*tiles, Tile("", scene)]), key=lambda a: min(a.sizes["y"], a.sizes["x"]))
     most = int(min(smallest.sizes["y"], smallest.sizes["x"]))
     if most < (asked or SMALLEST):
+        larger = "a larger scene as --reference" if smallest is scene else "larger tiles"
         raise ParameterError(
             f"{label(smallest)} is {smallest.sizes['y']} x {smallest.sizes['x']} pixels, smaller than a block of "
-            f"{asked or SMALLEST}; " + ("give a smaller --block." if asked else "give larger tiles.")
+            f"{asked or SMALLEST}; " + ("give a smaller --block." if asked else f"give {larger}.")
         )
     return asked or min(BLOCK, most)
 
