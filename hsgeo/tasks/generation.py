@@ -6,7 +6,7 @@ import hashlib
 import math
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,8 @@ from hsgeo.scene.labels import Classes
 from hsgeo.scene.model import geobox_of, label
 from hsgeo.scene.notes import log_note
 from hsgeo.scene.open import require_scene
+from hsgeo.scene.source import SceneSource
+from hsgeo.scene.units import other_units
 from hsgeo.tasks.generation_options import GenerationOptions, wanted_of
 from hsgeo.tasks.hold_out import told_of
 from hsgeo.tasks.hud_training import described, trained_on
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
 LARGEST, MULTIPLE = 512, 64
 #: bytes that a task holds for each pixel that the network sees, and channels of a state before a model is known
 NETWORK, CHANNELS = 1300, 32
+#: pixels of a scene by which its units are told from a model's
+SEEN = 4000
 
 
 def generate(
@@ -158,8 +162,19 @@ class GenerationJob(Job):
             self._model = Hud.load(self.file)
             self._model.refuse(label(self.source), self.source.sizes["band"], self.source["wavelength"].values)
             self.settings = self._model.settings
+            self.notes += self._unlike(self._model)
         check_steps(self.settings, o.steps)
         self.wanted = wanted_of(Classes([], []) if self._model is None else self._model.known, o)
+
+    def _unlike(self, model: Hud) -> Iterator[str]:
+        """A note of a model whose spectra are in other units than the scene's."""
+        typical = model.encoding.decoded(np.zeros((model.encoding.channels, 1)), False)[1].T
+        for values in SceneSource(self.source).sample(SEEN)[:1]:
+            if ratio := other_units(typical, values[model.bands].reshape(len(model.bands), -1).T):
+                yield (
+                    f"the spectra of {self.file} are {ratio:.2g} times as bright as those of {label(self.source)}: "
+                    "it was trained in other units, and the tiles will be in those."
+                )
 
     def _fit(self) -> Hud:
         return trained_on(self.source, self.settings, self.run, self.progress)

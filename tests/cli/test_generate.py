@@ -241,6 +241,16 @@ def test_a_training_replaces_no_input(folder: Path, capsys) -> None:
     assert Path(beside).read_bytes() == before
 
 
+def test_a_model_of_other_units_is_noted(folder: Path, tmp_path: Path, capsys) -> None:
+    scene = hsgeo.open_scene(folder / "s.tif", chunks=None)
+    write_scene(scene.copy(data=scene.values * 1e4), tmp_path / "counts.tif", dtype="float32")
+    for name, said in (("counts.tif", True), ("s.tif", False)):
+        place = (tmp_path if said else folder) / name
+        more = ["--model", str(folder / "m.safetensors"), "-o", str(tmp_path / f"of_{said}"), "--dry-run"]
+        assert run(["generate", str(place), *more]) == 0
+        assert ("it was trained in other units" in capsys.readouterr().err) == said
+
+
 def test_seeds_begin_with_0_and_end(folder: Path, capsys) -> None:
     scene, model, out = (str(folder / name) for name in ("s.tif", "new.safetensors", "new"))
     for command in (

@@ -28,6 +28,7 @@ from hsgeo.quality.generated.telling import told_apart
 from hsgeo.quality.generated.tiles import Labels, Tile, shared_bands
 from hsgeo.scene.labels import class_names
 from hsgeo.scene.model import label
+from hsgeo.scene.units import other_units
 
 #: generated pixels and blocks that are looked for in the scene at most, and spectra of each set that are looked at
 PIXELS, BLOCKS, SPECTRA = 1 << 16, 256, 100_000
@@ -148,7 +149,10 @@ def measure(
         "memorisation": [pair.summary(scene, block) for pair in pairs],
         "memorised_most": pairs[0].similarity,
     }
-    components = Components.of(spectra(theirs, SPECTRA, np.random.default_rng(s.seed)))
+    real_pixels = spectra(theirs, SPECTRA, np.random.default_rng(s.seed))
+    components = Components.of(real_pixels)
+    if ratio := other_units(pixels, real_pixels):
+        notes.append(f"the tiles are {ratio:.2g} times as bright as {label(scene)}: they are not in its units.")
     count = None if known is None else len(known.values)
     judge = Judge(theirs, components, count, s.networks, s.seed, s.device)
     values.update(judge.compare(ours))
