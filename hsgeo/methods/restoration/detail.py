@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 import torch
 from torch.nn.functional import avg_pool2d, pad
 
+from hsgeo.methods.streaming import CHUNK
 from hsgeo.scene.window import Window
 
 #: side of the cells of a scene that are told apart, pixels
@@ -20,9 +21,6 @@ NOISE = 1 / FINE**2 - 1 / WIDE**2
 
 #: what half of the cells of a plain scene hold less than, in noise variances
 PLAIN = 0.03
-
-#: bytes of coefficients that are looked at together
-AT_ONCE = 128 << 20
 
 
 def excess(z: torch.Tensor) -> torch.Tensor:
@@ -46,7 +44,7 @@ def is_plain(images: Iterable[torch.Tensor]) -> bool:
     return float(torch.cat([excess(image).flatten() for image in images]).median()) < PLAIN
 
 
-def most_detailed(read: Callable[[Window], torch.Tensor], scene: tuple[int, int], p: int) -> list[Window]:
+def most_detailed(read: Callable[[Window], torch.Tensor], scene: tuple[int, int], bands: int) -> list[Window]:
     """Cells of a scene: the most detailed one, and others down to a quarter of all, each at four times the rank.
 
     What is rare is so among them as well as what is common.
@@ -56,7 +54,8 @@ def most_detailed(read: Callable[[Window], torch.Tensor], scene: tuple[int, int]
     read : callable
         Of a window, its coefficients (p, h, w).
     scene : (height, width)
-    p : int
+    bands : int
+        That are read for the coefficients; the memory is theirs.
 
     Returns
     -------
@@ -64,7 +63,7 @@ def most_detailed(read: Callable[[Window], torch.Tensor], scene: tuple[int, int]
         Of `CELL` pixels a side, or the scene's where it has fewer.
     """
     height, width = scene
-    rows = max(1, AT_ONCE // (4 * p * width * CELL)) * CELL
+    rows = max(1, CHUNK // (bands * width * CELL)) * CELL
     held = []
     for start in range(0, height, rows):
         core = Window(start, min(height, start + rows), 0, width)

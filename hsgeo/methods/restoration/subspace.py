@@ -200,7 +200,7 @@ def mix_passes(
         return torch.as_tensor(model.coefficients(spectra[model.bands]))
 
     if params.patches == "auto" and is_plain(told(sample) for sample in samples):
-        cells = most_detailed(lambda window: told(source.read(window)), model.scene, model.basis.shape[1])
+        cells = most_detailed(lambda window: told(source.read(window)), model.scene, source.bands)
         risk = coarse_risk([told(source.read(cell)) for cell in cells], params.seed)
         if risk is not None:
             model.first, model.shares = COARSE, np.ones(1)
