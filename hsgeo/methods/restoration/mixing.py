@@ -36,7 +36,19 @@ def coarse_risk(detailed: Sequence[torch.Tensor], seed: int = 0) -> float | None
 
 
 def mixture_on(parts: Sequence[torch.Tensor], first: Search, passes: int, seed: int = 0) -> Mixture:
-    """The shares of a pass of groups as in `first`, and of those after it, with the least risk on parts of a scene."""
+    """The shares of the passes that have the least risk on parts of a scene, all together.
+
+    Parameters
+    ----------
+    parts : sequence of tensors (p, h, w)
+        Coefficients with white noise of variance 1.
+    first : Search
+        Groups of the first pass.
+    passes : int
+        How many are tried.
+    seed : int
+        Of the probe.
+    """
     sizes = [part.numel() for part in parts]
 
     def every(flat: torch.Tensor) -> list[torch.Tensor]:
