@@ -68,9 +68,8 @@ def fuse(
     target = output or str(derived_output(hsi, "_fused"))
     writing, box, register = write.options(resume), o.parse_bbox(bbox), not no_register
     options = FusionOptions(method, gsd, register, bands, box, hsi_sensor, msi_sensor, hsi_mask, msi_mask)
-    params = load_parameters(config, settings or [])
     own = {k: v for k, v in (("model", model), ("steps", steps), ("samples", samples)) if v is not None}
-    params |= own
+    params = load_parameters(config, settings or [], own=own)
     if uncertainty is None and method == "hsr-diff" and int(params.get("samples") or 1) > 1:
         uncertainty = str(Path(target).with_name(f"{Path(target).stem}_std{Path(target).suffix}"))
     if not dry_run:

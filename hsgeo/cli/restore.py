@@ -57,7 +57,7 @@ def restore(
     own = {k: v for k, v in (("steps", steps), ("samples", samples)) if v is not None}
     if own and method == "subspace":
         raise ParameterError(f"--{next(iter(own))} is for --method dds2m; subspace has none.")
-    params = load_parameters(config, settings or []) | own
+    params = load_parameters(config, settings or [], own=own)
     if not dry_run:
         check_target(target, writing)
     job = RestorationJob(scene, options, run=run.options(), params=params, progress=progress)

@@ -73,9 +73,7 @@ def hsr_diff(
     from hsgeo.tasks import FusionOptions, train
     from hsgeo.tasks.options import load_parameters
 
-    params = load_parameters(config, settings or [], "training")
-    if steps is not None:
-        params["steps"] = steps
+    params = load_parameters(config, settings or [], "training", {"steps": steps})
     sensors = msi_sensor or []
     options = FusionOptions(
         gsd=gsd,
@@ -167,17 +165,16 @@ def hud(
     for option, value in (("--hold-out-cell", hold_out_cell), ("--guard", guard)):
         if hold_out is None and value is not None:
             raise ParameterError(f"{option} is of --hold-out; give that as well, such as --hold-out 0.25.")
-    params = load_parameters(config, settings or [])
+    params = load_parameters(config, settings or [], own={"steps": steps, "endmembers": endmembers})
     report = train_hud(
         scene,
         output,
-        endmembers=endmembers,
         labels=labels,
         hold_out=None if hold_out is None else HoldOut.of(hold_out, hold_out_cell, GUARD if guard is None else guard),
         sensor=sensor,
         bands=bands,
         bbox=o.parse_bbox(bbox),
-        params=params | ({} if steps is None else {"steps": steps}),
+        params=params,
         run=RunOptions(device=device, seed=seed),
         overwrite=overwrite,
         progress=progress,

@@ -33,12 +33,12 @@ def unmix(
     """Find the pure spectra of a scene, and how much of each is in every pixel."""
     from hsgeo.tasks import UnmixingJob, UnmixingOptions
     from hsgeo.tasks.options import derived_output, load_parameters
-    from hsgeo.tasks.unmixing import check_unmixed, with_count
+    from hsgeo.tasks.unmixing import check_unmixed
 
     target = output or str(derived_output(scene, "_abundances"))
     writing = o.Writing(cog, co, overwrite=overwrite).options(resume)
     options = UnmixingOptions(method, bands, o.parse_bbox(bbox), sensor)
-    params = with_count(load_parameters(config, settings or []), endmembers)
+    params = load_parameters(config, settings or [], own={"endmembers": endmembers})
     if not dry_run:
         check_unmixed(target, writing)
     job = UnmixingJob(scene, options, run=run.options(), params=params, progress=progress)

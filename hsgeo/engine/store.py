@@ -114,6 +114,8 @@ class Store:
             return notes
         if resume:
             notes.append(f"nothing to resume: {self.path} has no interrupted run; starting with the first block.")
+        elif known is not None:
+            notes.append(f"{self.path} had an interrupted run, which is gone now; --resume would have gone on with it.")
         try:
             self._remove()
             self._create(text)

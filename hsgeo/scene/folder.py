@@ -109,6 +109,8 @@ def _only_raster(folder: Path, say: Callable[[str], None]) -> Path:
     if len(inside) > 1:
         listed = ", ".join(p.name for p in inside[:4]) + (" ..." if len(inside) > 4 else "")
         raise SceneReadError(f"{folder} holds several rasters ({listed}); name one, or give the band files {EXPECTED}.")
+    if not any(folder.iterdir()):
+        raise SceneReadError(f"{folder} is an empty folder; give one that holds rasters.")
     raise SceneReadError(f"{folder} holds no band files; a scene in a folder needs {EXPECTED}.")
 
 

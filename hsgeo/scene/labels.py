@@ -18,6 +18,9 @@ CLASS = "CLASS_"
 #: classes at most; a raster of more is none of classes
 MOST = 1000
 
+#: value that rasters of bytes often have where nothing is known
+UNKNOWN = 255
+
 
 @dataclass(frozen=True)
 class Labels:
@@ -56,6 +59,15 @@ class Labels:
         numbers = np.searchsorted(values, image).astype(int)
         numbers[image <= 0] = -1
         return cls(numbers, [_names(raster).get(v, f"class {v}") for v in values], values)
+
+    def doubts(self, raster: xr.DataArray) -> list[str]:
+        """Notes of classes that more likely mean "not known"."""
+        if self.values[-1] != UNKNOWN or self.names[-1] != f"class {UNKNOWN}" or len(self.values) == UNKNOWN:
+            return []
+        return [
+            f"{label(raster)}: {UNKNOWN} is taken for a class; if it means 'not known', say so in the file, by "
+            f"gdal_edit.py -a_nodata {UNKNOWN}."
+        ]
 
     @classmethod
     def on(cls, scene: xr.DataArray, raster: xr.DataArray) -> Labels:

@@ -139,7 +139,7 @@ class GenerationJob(Job):
         progress: Any = None,
     ):
         from hsgeo.methods.generation.hud import Hud, HudMethod
-        from hsgeo.methods.generation.tiles import check_steps
+        from hsgeo.methods.generation.tiles import check_sampling
 
         require_scene(scene, "scene")
         self.options = o = options or GenerationOptions()
@@ -163,7 +163,7 @@ class GenerationJob(Job):
             self._model.refuse(label(self.source), self.source.sizes["band"], self.source["wavelength"].values)
             self.settings = self._model.settings
             self.notes += self._unlike(self._model)
-        check_steps(self.settings, o.steps)
+        check_sampling(self.settings, o.steps, o.size)
         self.wanted = wanted_of(Classes([], []) if self._model is None else self._model.known, o)
 
     def _unlike(self, model: Hud) -> Iterator[str]:

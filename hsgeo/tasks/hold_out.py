@@ -99,6 +99,7 @@ class HoldOut:
             The raster has several layers.
         """
         height, width = scene.shape[1:]
+        drawn = isinstance(self.what, int | float)
         if isinstance(self.what, int | float):
             unseen = cells(height, width, self.cell or crop) < self.what
         else:
@@ -108,15 +109,16 @@ class HoldOut:
             name = "everything" if unseen.all() else "nothing"
             raise ParameterError(
                 f"--hold-out {path_of_share(self.what)}: {name} of {label(scene)} would be held out; "
-                "take smaller cells (--hold-out-cell), or another raster."
+                + ("take smaller cells (--hold-out-cell)." if drawn else "give a raster that is 0 where to learn from.")
             )
         found = guarded(unseen, self.guard)
         if not (found == HELD).any():
             raise ParameterError(f"--guard {self.guard}: nothing that is held out is as far from the rest; take less.")
         if not minimum_filter((found == SEEN).astype(np.uint8), crop, mode="constant", cval=0).any():
             raise ParameterError(
-                f"--hold-out {path_of_share(self.what)}: no {crop} x {crop} pixels are left to learn from; take larger "
-                "cells (--hold-out-cell), less of them, or smaller crops (--set crop=16)."
+                f"--hold-out {path_of_share(self.what)}: no {crop} x {crop} pixels are left to learn from; take "
+                + ("larger cells (--hold-out-cell), less of them" if drawn else "a raster that is 0 on more")
+                + ", or smaller crops (--set crop=16)."
             )
         return found
 

@@ -83,7 +83,10 @@ def train_hud(
     raster, record = None if labels is None else opened_labels(labels, bbox), None
     if hold_out is not None:
         opened, raster, record = hold_out.applied(opened, raster, settings.crop)
-    known = None if raster is None else Labels.on(opened, raster)
+    known = None
+    if raster is not None:
+        known = Labels.on(opened, raster)
+        notes += known.doubts(raster)
     model = trained_on(opened, settings, run, progress, known)
     if record is not None:
         model = replace(model, about={**model.about, "held_out": record})

@@ -246,16 +246,18 @@ def config_folders() -> list[Path]:
     return [folder for folder in (package / "_configs", package.parent / "configs") if folder.is_dir()]
 
 
-def load_parameters(config: str | None, settings: Iterable[str], part: str = "") -> dict[str, Any]:
+def load_parameters(
+    config: str | None, settings: Iterable[str], part: str = "", own: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Parameters from a YAML file (a path, or the name of one that comes with hsgeo) and ``--set key=value``.
 
     A key with dots, ``network.width``, stands for a parameter inside another. Of a file that has a `part` of this name
-    that one alone is taken.
+    that one alone is taken. Those that have an option of their `own`, None where it is not given, go before the file's.
 
     Raises
     ------
     ParameterError
-        The file is missing or does not hold a mapping, or a setting is not KEY=VALUE.
+        The file is missing or does not hold a mapping; a setting is not KEY=VALUE, or is given by its own option too.
     """
     values: dict[str, Any] = {}
     if config is not None:
@@ -274,6 +276,8 @@ def load_parameters(config: str | None, settings: Iterable[str], part: str = "")
             value = yaml.safe_load(text)
         except yaml.YAMLError as error:
             raise ParameterError(f"--set {key}={text}: not a value that YAML knows.") from error
+        if (own or {}).get(key) is not None:
+            raise ParameterError(f"--set {key}={text} and --{key} {(own or {})[key]}: give one of the two.")
         *names, last = key.split(".")
         place = values
         for name in names:
@@ -282,7 +286,7 @@ def load_parameters(config: str | None, settings: Iterable[str], part: str = "")
                 raise ParameterError(f"--set {key}={text}: {name} is {inside!r} already; give one of the two.")
             place[name] = place = dict(inside)
         place[last] = value
-    return values
+    return values | {key: value for key, value in (own or {}).items() if value is not None}
 
 
 def find_config(name: str) -> Path:

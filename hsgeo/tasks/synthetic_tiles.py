@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 from hsgeo.errors import ParameterError, SceneReadError, did_you_mean
 from hsgeo.methods.generation.hud import Hud
 from hsgeo.methods.generation.sampling import Wanted
-from hsgeo.methods.generation.tiles import check_steps
+from hsgeo.methods.generation.tiles import check_sampling
 from hsgeo.methods.generation.wanted import FullOf
 from hsgeo.methods.generation.work import Drawing, whole_tiles
 from hsgeo.scene import open_scene
@@ -299,7 +299,7 @@ class Drawn:
         hud = model if isinstance(model, Hud) else Hud.load(model)
         o.check()
         check_seed(seed)
-        check_steps(hud.settings, o.steps)
+        check_sampling(hud.settings, o.steps, o.size)
         asked = wanted_of(hud.known, o)
         every = [] if asked is None else [asked]
         if each:

@@ -81,15 +81,9 @@ def unmix(
     InputError
         One of its leaves: a scene that cannot be unmixed, with the reason and the fix.
     """
-    job = UnmixingJob(
-        scene, UnmixingOptions(method, bands, bbox, sensor), run=run, params=with_count(params, endmembers)
-    )
+    params |= {} if endmembers is None else {"endmembers": endmembers}
+    job = UnmixingJob(scene, UnmixingOptions(method, bands, bbox, sensor), run=run, params=params)
     return job.scene(), job.endmembers()
-
-
-def with_count(params: Mapping[str, Any], endmembers: int | None) -> dict[str, Any]:
-    """Parameters with the number of endmembers that was asked for."""
-    return dict(params) if endmembers is None else {**params, "endmembers": endmembers}
 
 
 class UnmixingJob(Job):

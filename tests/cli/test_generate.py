@@ -167,6 +167,8 @@ def test_what_cannot_serve_says_so_and_leaves_nothing(folder: Path, capsys) -> N
         ([scene, "--model", model, "--split", "0.8"], "--split '0.8': give shares of train/val"),
         ([scene, "--model", model, "--split", "0.5/0.2/0.2"], "whose sum is 1"),
         ([scene, "--model", model, "--steps", "2000"], "this process has 1000 at most"),
+        ([scene, "--model", model, "--size", "1"], "--size 1: a network of 2 scales needs 2 pixels at least"),
+        ([scene, "--size", "3"], "--size 3: a network of 3 scales needs 4 pixels at least"),
         ([str(folder / "other.tif"), "--model", model], "made for 24 bands"),
         ([scene, "--model", str(folder / "no.safetensors")], "no such model"),
         ([scene, "--model", model, "--set", "steps=5"], "leave them out with --model"),
@@ -182,6 +184,8 @@ def test_what_cannot_serve_says_so_and_leaves_nothing(folder: Path, capsys) -> N
     assert "exists; give --overwrite" in capsys.readouterr().err
     assert run(["train", "hud", scene, "-o", model]) == 2 and "exists" in capsys.readouterr().err
     assert run(["train", "hud", scene, "-o", scene]) == 2
+    assert run(["train", "hud", scene, "-o", out, "--endmembers", "3", "--set", "endmembers=4"]) == 2
+    assert "--set endmembers=4 and --endmembers 3: give one of the two" in capsys.readouterr().err
     assert not [p.name for p in folder.iterdir() if p.name.startswith(".")]
 
 

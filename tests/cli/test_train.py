@@ -225,7 +225,7 @@ def test_steps_and_samples(inside, capfd):
         ([*TRAIN, "--set", "patches=[]"], ["patches", "list of at least 1"]),
         ([*TRAIN, "--set", "network=[1"], ["network=[1", "YAML"]),
         ([*TRAIN, "--set", "network=3"], ["network=3"]),
-        ([*TRAIN, "--set", "steps=3", "--set", "steps.x=3"], ["steps is 3 already"]),
+        ([*TRAIN, "--set", "patches=3", "--set", "patches.x=3"], ["patches is 3 already"]),
         ([*TRAIN, "--set", "steps"], ["'steps'", "KEY=VALUE"]),
         ([*TRAIN, "--set", "process.steps=2001"], ["process.steps=2001", "2000"]),
         ([*TRAIN, "--config", "nosuch"], ["nosuch", "hsr-diff"]),

@@ -110,7 +110,7 @@ def test_interrupted_run_is_resumed_and_equals_an_uninterrupted_one(tmp_path):
     assert (resumed.done, resumed.skipped) == (len(again), 5)
     assert not set(seen) & set(again) and len(seen) + len(again) == 12
     first = resumed.arrays["image"][...]
-    fresh = go(tmp_path)
+    fresh = go(tmp_path / "fresh")
     np.testing.assert_array_equal(first, fresh.arrays["image"][...])
     assert resumed.stats == fresh.stats
     assert fresh.done == 12 and not fresh.notes
@@ -138,6 +138,7 @@ def test_without_resume_the_store_starts_afresh(tmp_path):
     go(tmp_path, identity={"other": 1})
     report = go(tmp_path, lambda b, d: np.zeros((4, *b.core.shape)))
     assert report.done == 12 and not report.arrays["image"][...].any()
+    assert "had an interrupted run, which is gone now" in report.notes[0]
     assert [p.name for p in tmp_path.iterdir()] == ["store"]
 
 

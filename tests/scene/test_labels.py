@@ -42,3 +42,15 @@ def test_a_raster_s_classes_among_those_of_a_model() -> None:
         KNOWN.places("a.tif", other)
     part = Labels(other.numbers[:1], other.names, other.values)
     np.testing.assert_array_equal(KNOWN.places("a.tif", part), [0, 1, -1, -1])
+
+
+def test_255_is_doubted_where_no_name_and_not_all_before_it_are_there() -> None:
+    values = np.array([[1, 2, 0], [255, 2, 1]])
+    for image, tags, doubted in (
+        (values, {}, True),
+        (values, {"CLASS_255": "snow"}, False),
+        (np.minimum(values, 254), {}, False),
+        (np.arange(256).reshape(16, 16), {}, False),
+    ):
+        one = raster(image, tags=tags)
+        assert ["gdal_edit.py -a_nodata 255" in text for text in Labels.of(one).doubts(one)] == [True] * doubted

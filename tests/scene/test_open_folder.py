@@ -321,6 +321,9 @@ def test_finest_bands_of_different_extent_are_united(tmp_path):
 def test_folders_that_cannot_serve(tmp_path):
     folder = tmp_path / "empty"
     folder.mkdir()
+    with pytest.raises(SceneReadError, match="is an empty folder"):
+        open_scene(folder)
+    (folder / "notes.txt").write_text("none")
     with pytest.raises(SceneReadError, match="holds no band files"):
         open_scene(folder)
     ones = np.ones((1, 4, 4), "uint8")

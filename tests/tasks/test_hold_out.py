@@ -118,7 +118,7 @@ def test_what_cannot_be_held_out_says_so(made, tmp_path, capsys) -> None:
     for more, said in (
         (["1.5"], "a share is above 0 and below 1"),
         (["0.01", "--hold-out-cell", "40"], "nothing of"),
-        ([str(tmp_path / "all.tif")], "everything of"),
+        ([str(tmp_path / "all.tif")], "would be held out; give a raster that is 0 where to learn from."),
         ([str(tmp_path / "none.tif")], "nothing of"),
         ([str(tmp_path / "no.tif")], "no such file"),
         (["0.25", "--hold-out-cell", "0"], "at least 1 pixel"),

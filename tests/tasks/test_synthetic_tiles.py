@@ -222,6 +222,7 @@ def test_what_cannot_serve_says_so(made, tmp_path) -> None:
     for more, said in (
         ({"count": 0}, "--count 0"),
         ({"steps": 2000}, "1000 at most"),
+        ({"size": 1}, "2 pixels at least"),
         ({"classes": "forest"}, "the model has class 3, class 7"),
         ({"classes": [3, "forest"]}, "the model has class 3, class 7"),
         ({"classes": 3, "layout": made / "labels.tif"}, "give one of them"),

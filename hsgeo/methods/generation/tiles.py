@@ -50,13 +50,18 @@ def shown(
     return abundances, spectra, model.kinds(state, abundances)
 
 
-def check_steps(settings: HudTrainingParams, steps: int) -> None:
-    """Refuse more steps of the sampler than the process has.
+def check_sampling(settings: HudTrainingParams, steps: int, size: int) -> None:
+    """Refuse more steps of the sampler than the process has, and tiles that are no pixel on the network's last scale.
 
     Raises
     ------
     ParameterError
-        It has fewer.
+        With the most, or the least.
     """
     if steps > settings.length:
         raise ParameterError(f"--steps {steps}: this process has {settings.length} at most.")
+    least = 2 ** (len(settings.widths) - 1)
+    if size < least:
+        raise ParameterError(
+            f"--size {size}: a network of {len(settings.widths)} scales needs {least} pixels at least."
+        )
