@@ -132,7 +132,7 @@ def test_a_cluster_that_exists_by_address_and_by_file(tmp_path, scheduler):
     address, file = scheduler
     for where in (address, str(file)):
         report = go(tmp_path, Ramp(), scheduler=where)
-        assert report.done == 16 and where in report.notes[0]
+        assert report.done == 16 and where in report.notes[-1]
         assert (report.arrays["image"][0, 1] == 100 + np.arange(40)).all()
 
 

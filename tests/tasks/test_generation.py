@@ -181,16 +181,17 @@ def test_without_a_folder_tiles_are_drawn_when_asked_for(folder, tmp_path: Path,
     np.testing.assert_array_equal(tiles["wavelength"], hsgeo.open_scene(folder / "s.tif")["wavelength"])
 
 
-def test_one_pixel_is_a_tile(folder, tmp_path: Path) -> None:
-    drawn(folder, tmp_path / "one", size=1, count=2)
-    drawn(folder, tmp_path / "store", size=1, count=2, format="zarr")
+def test_the_smallest_tiles(folder, tmp_path: Path) -> None:
+    """As many pixels a side as make one on the coarsest of the network's two scales."""
+    drawn(folder, tmp_path / "one", size=2, count=2)
+    drawn(folder, tmp_path / "store", size=2, count=2, format="zarr")
     model = Hud.load(folder / "m.safetensors")
-    states = model.states((1, 1), [3, 4], 4)
+    states = model.states((2, 2), [3, 4], 4)
     for number, state in enumerate(states, 1):
         abundances, _ = model.encoding.decoded(state)
         scene = hsgeo.open_scene(tmp_path / f"one/tile_{number}_abundances.tif", chunks=None)
         np.testing.assert_allclose(scene.values, abundances, atol=1e-5)
-        assert scene.shape == (4, 1, 1) and abs(scene.odc.geobox.resolution.x) == 30
+        assert scene.shape == (4, 2, 2) and abs(scene.odc.geobox.resolution.x) == 30
 
 
 def command(folder: Path, out: Path, *more: str) -> list[str]:
