@@ -108,6 +108,8 @@ def _decode(states: Any) -> None:
         scale=np.ones(p + q),
         low=-np.ones(p + q),
         high=np.ones(p + q),
+        weights=np.ones(p),
+        floor=0.2,
     )
     for state in states:
         encoding.decoded(state, True, rng.standard_normal((n, *state.shape[1:])))

@@ -15,18 +15,17 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import nnls
 
-from hsgeo.methods.generation.simplex import bound, unbound
+from hsgeo.methods.generation.simplex import Floor, bound, unbound
 from hsgeo.unmixing.abundances import fcls
-
-#: standard deviation of the abundances' channels: logarithms are drawn out where there is next to nothing of an
-#: endmember, so what tells its large shares apart is small in them, and lost in the last steps' noise at 1
-SPAN = 3.0
 
 #: least standard deviation of a channel, by which it is divided
 LEAST = 1e-6
 
 #: least amplitude of an endmember, of that which its brightness would have in the mean of the scene
 SPREAD = 0.1
+
+#: least norm of an endmember that weights its abundances, of the brightest's
+DARKEST = 1e-3
 
 #: pixels count by their brightness, to which this share of the median brightness is added, to the power -2
 DARK = 0.3
@@ -40,9 +39,7 @@ STAY = 1.0
 
 @dataclass(frozen=True)
 class Encoding:
-    """How spectra of B bands become a state of p + q channels, each of mean 0 over the scene.
-
-    The standard deviation of the first p is `SPAN`, that of the others 1.
+    """How spectra of B bands become a state of p + q channels, each of mean 0 and variance 1 over the scene.
 
     Attributes
     ----------
@@ -60,6 +57,10 @@ class Encoding:
         Mean of the channels before, and by what they are divided.
     low, high : arrays (p + q,)
         Least and largest value of the state over the scene.
+    weights : array (p,)
+        Of the abundances in their logarithms.
+    floor : float or "published"
+        See `hsgeo.methods.generation.simplex`.
     """
 
     endmembers: np.ndarray
@@ -72,6 +73,8 @@ class Encoding:
     scale: np.ndarray
     low: np.ndarray
     high: np.ndarray
+    weights: np.ndarray
+    floor: Floor
 
     @property
     def channels(self) -> int:
@@ -83,7 +86,8 @@ class Encoding:
         pixels = spectra.reshape(len(spectra), -1).T.astype(np.float64)
         abundances = fcls(pixels, self.endmembers, device)
         along = (pixels - abundances @ self.endmembers) @ self.filters.T
-        raw = np.concatenate([unbound(abundances.T), np.arcsinh(along / (abundances @ self.amplitudes)).T])
+        shares = unbound(abundances.T, self.floor, self.weights)
+        raw = np.concatenate([shares, np.arcsinh(along / (abundances @ self.amplitudes)).T])
         state = (raw - self.offset[:, None]) / self.scale[:, None]
         return state.reshape(-1, *spectra.shape[1:]).astype(np.float32)
 
@@ -108,7 +112,7 @@ class Encoding:
         """
         p, shape = len(self.endmembers), (-1, *(1,) * (state.ndim - 1))
         raw = state.astype(np.float64) * self.scale.reshape(shape) + self.offset.reshape(shape)
-        abundances = bound(raw[:p])
+        abundances = bound(raw[:p], self.floor, self.weights)
         spectra = np.tensordot(self.endmembers.T, abundances, 1)
         if variability:
             along = np.sinh(raw[p:]) * np.tensordot(self.amplitudes.T, abundances, 1)
@@ -124,6 +128,9 @@ def fitted_encoding(
     most: int,
     rounds: int = 0,
     device: str = "cpu",
+    *,
+    floor: Floor,
+    brightness: float,
 ) -> tuple[Encoding, float]:
     """The encoding of a scene by its endmembers.
 
@@ -136,6 +143,10 @@ def fitted_encoding(
         Directions beside the mixture at most: those in which neighbouring pixels are more alike than by chance.
     rounds : int
         Times that the endmembers are fitted to the pixels by their abundances, and these again to them.
+    floor : float or "published"
+        See `hsgeo.methods.generation.simplex`.
+    brightness : float
+        Power of the endmembers' norms by which abundances are weighted.
 
     Returns
     -------
@@ -159,9 +170,10 @@ def fitted_encoding(
     powers = _amplitudes(np.linalg.norm(left, axis=1), abundances, weights, bright)
     relative = left / (abundances @ powers)[:, None]
     values, vectors = np.linalg.eigh(relative.T @ relative / len(relative))
-    raw = np.concatenate([unbound(abundances.T), np.arcsinh(along / (abundances @ amplitudes)).T])
+    counting = np.maximum(bright / bright.max(), DARKEST) ** brightness
+    shares = unbound(abundances.T, floor, counting)
+    raw = np.concatenate([shares, np.arcsinh(along / (abundances @ amplitudes)).T])
     offset, scale = raw.mean(1), np.maximum(raw.std(1), LEAST)
-    scale[: len(endmembers)] /= SPAN
     made = abundances @ endmembers + along @ directions
     size = lengths * np.linalg.norm(made, axis=1)
     encoding = Encoding(
@@ -175,6 +187,8 @@ def fitted_encoding(
         scale=scale,
         low=(raw.min(1) - offset) / scale,
         high=(raw.max(1) - offset) / scale,
+        weights=counting,
+        floor=floor,
     )
     return encoding, float(((pixels * made).sum(1)[size > 0] / size[size > 0]).mean())
 

@@ -29,7 +29,7 @@ from hsgeo.scene.labels import Classes, Labels
 from hsgeo.scene.window import Window
 
 #: of the file's header; another number means that channels or layers have changed
-METHOD, FORMAT = "hud", 1
+METHOD, FORMAT = "hud", 2
 
 
 class HudMethod:
@@ -164,7 +164,9 @@ class Hud:
         with fitting(path):
             settings = HudTrainingParams.model_validate(header.pop("settings"))
             named = {kind: _part(state, kind) for kind in ("encoding", "network", "classifier")}
-            encoding = Encoding(**{name: value.numpy() for name, value in named["encoding"].items()})
+            encoding = Encoding(
+                **{name: value.numpy() for name, value in named["encoding"].items()}, floor=settings.floor
+            )
             classes, bands, count = (header.pop(name) for name in ("classes", "bands", "count"))
             classifier = None
             if classes:
@@ -251,7 +253,15 @@ def fitted_hud(
                 f"{with_data} labelled pixels with data are too few for {len(labels.names)} class"
                 f"{'es' * (len(labels.names) > 1)}; label several pixels of each."
             )
-    encoding, cosine = fitted_encoding([whole], found.spectra, params.directions, params.rounds, device)
+    encoding, cosine = fitted_encoding(
+        [whole],
+        found.spectra,
+        params.directions,
+        params.rounds,
+        device,
+        floor=params.floor,
+        brightness=params.brightness,
+    )
     state, classes = encoding.encoded(whole, device), [] if labels is None else labels.names
     crops = Crops(state, params, None if labels is None else labels.numbers, len(classes))
     with torch.random.fork_rng(devices=[]):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Literal
+
 from pydantic import Field
 
 from hsgeo.diffusion import Schedule
@@ -16,6 +18,16 @@ class HudTrainingParams(UnmixingParams):
     rounds: int = Field(default=2, ge=0, description="times that endmembers are fitted to all pixels")
     directions: int = Field(
         default=24, ge=0, description="about the mixtures, in which neighbours share what these miss; at most"
+    )
+    floor: Annotated[float, Field(gt=0, le=100)] | Literal["published"] = Field(
+        default=0.2,
+        description="added to abundances for their logarithm, of their mean, and taken off; published: exp(-8), stays",
+    )
+    brightness: float = Field(
+        default=0.5,
+        ge=0,
+        le=4,
+        description="power of the endmembers' norms that weights abundances in it; as published 0",
     )
     widths: tuple[int, ...] = Field(default=(64, 96, 128), min_length=1, description="channels of the network's scales")
     blocks: int = Field(default=1, ge=1, description="residual blocks at each scale, down and up")

@@ -6,19 +6,41 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from hsgeo.methods.generation.encoding import SPAN, fitted_encoding, refined
+from hsgeo.methods.generation.encoding import fitted_encoding, refined
 from hsgeo.methods.generation.simplex import bound, unbound
 
 
 def test_simplex_by_the_paper_s_equations() -> None:
     x = np.random.default_rng(0).dirichlet([0.2] * 5, (4, 6)).transpose(2, 0, 1)
     x[:, 0, 0] = [1, 0, 0, 0, 0]
-    z = unbound(x)
+    z = unbound(x, "published")
     np.testing.assert_allclose(z, np.log(x + np.exp(-np.log(5) - 8)))
     want = (x + np.exp(-np.log(5) - 8)) / (1 + np.exp(-8))
-    np.testing.assert_allclose(bound(z), want, rtol=1e-12)
-    wild = bound(np.random.default_rng(1).normal(0, 300, (5, 50)))
-    assert (wild >= 0).all() and np.abs(wild.sum(0) - 1).max() < 1e-12
+    np.testing.assert_allclose(bound(z, "published"), want, rtol=1e-12)
+    for floor in ("published", 0.2):
+        wild = bound(np.random.default_rng(1).normal(0, 300, (5, 50)), floor)
+        assert (wild >= 0).all() and np.abs(wild.sum(0) - 1).max() < 1e-12
+
+
+@pytest.mark.parametrize("floor", [0.01, 0.2, 1.0])
+def test_a_floor_is_taken_off_again(floor: float) -> None:
+    """Below it there is nothing."""
+    x = np.random.default_rng(0).dirichlet([0.2] * 5, 50).T
+    x[:, 0] = [1, 0, 0, 0, 0]
+    z = unbound(x, floor)
+    np.testing.assert_allclose(np.exp(z), x + floor / 5)
+    np.testing.assert_allclose(bound(z, floor), x, atol=1e-15)
+    z[1, 0] = np.log(floor / 5) - 1
+    assert bound(z, floor)[1, 0] == 0
+
+
+def test_abundances_are_weighted_in_their_logarithms() -> None:
+    x = np.random.default_rng(0).dirichlet([0.5] * 3, (4, 6)).transpose(2, 0, 1)
+    w = np.array([1.0, 10.0, 0.1])
+    z = unbound(x, 0.2, w)
+    light = np.einsum("i,iyx->iyx", w, x)
+    np.testing.assert_allclose(np.exp(z) - 0.2 / 3, light / light.sum(0), atol=1e-12)
+    np.testing.assert_allclose(bound(z, 0.2, w), x, atol=1e-14)
 
 
 def smooth(rng: np.random.Generator, *shape: int) -> np.ndarray:
@@ -43,7 +65,7 @@ def test_the_scene_comes_back(parts) -> None:
     endmembers, x, others, y = parts
     holed = y.copy()
     holed[4, 3, 5] = np.nan
-    encoding, cosine = fitted_encoding([holed[:, :20], holed[:, 20:]], endmembers, 12)
+    encoding, cosine = fitted_encoding([holed[:, :20], holed[:, 20:]], endmembers, 12, floor=0.2, brightness=0.5)
     assert cosine > 0.9999 and encoding.channels == 5
     within = np.linalg.qr(encoding.directions.T)[0]
     np.testing.assert_allclose(within.T @ others.T @ others @ within, np.eye(2), atol=0.01)
@@ -52,13 +74,13 @@ def test_the_scene_comes_back(parts) -> None:
     assert np.isnan(state[:, 3, 5]).all() and np.isnan(state).sum() == 5
     known = state[:, np.isfinite(state[0])]
     np.testing.assert_allclose(known.mean(1), 0, atol=1e-5)
-    np.testing.assert_allclose(known.std(1), [SPAN] * 3 + [1, 1], atol=1e-5)
+    np.testing.assert_allclose(known.std(1), 1, atol=1e-5)
     abundances, spectra = encoding.decoded(encoding.encoded(y))
     assert np.abs(abundances - x).max() < 0.02 and np.abs(spectra - y).max() < 0.006
     mixed = encoding.decoded(encoding.encoded(y), variability=False)[1]
     np.testing.assert_allclose(mixed, np.tensordot(endmembers.T, abundances, 1), rtol=1e-6)
-    assert len(fitted_encoding([y], endmembers, 1)[0].directions) == 1
-    assert len(fitted_encoding([y], endmembers, 0)[0].directions) == 0
+    assert len(fitted_encoding([y], endmembers, 1, floor=0.2, brightness=0.5)[0].directions) == 1
+    assert len(fitted_encoding([y], endmembers, 0, floor=0.2, brightness=0.5)[0].directions) == 0
 
 
 def test_what_neighbours_do_not_share_is_drawn_with_its_covariance(parts) -> None:
@@ -68,7 +90,7 @@ def test_what_neighbours_do_not_share_is_drawn_with_its_covariance(parts) -> Non
     rng = np.random.default_rng(4)
     each = 0.004 * rng.standard_normal(y.shape) + speckle[:, None, None] * 0.05 * rng.standard_normal(y.shape[1:])
     strength = 1 + 3 * x[2]
-    encoding, _ = fitted_encoding([y + strength * each], endmembers, 12)
+    encoding, _ = fitted_encoding([y + strength * each], endmembers, 12, floor=0.2, brightness=0.5)
     assert len(encoding.directions) == 2
     state = encoding.encoded(y)
     quiet = encoding.decoded(state)[1]
@@ -110,7 +132,7 @@ def test_each_endmember_varies_by_its_own_measure() -> None:
     x = rng.dirichlet([0.3] * 3, (120, 120))
     along = smooth(rng, 2, 120, 120).transpose(1, 2, 0) * (x @ amplitudes)
     y = (x @ endmembers + along @ others).transpose(2, 0, 1)
-    encoding, _ = fitted_encoding([y + 1e-5 * rng.standard_normal(y.shape)], endmembers, 12)
+    encoding, _ = fitted_encoding([y + 1e-5 * rng.standard_normal(y.shape)], endmembers, 12, floor=0.2, brightness=0.5)
     assert len(encoding.directions) == 2
     state = encoding.encoded(y)[3:]
     for k in range(3):
