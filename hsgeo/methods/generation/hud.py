@@ -18,6 +18,7 @@ import torch
 
 from hsgeo.errors import DataError, ModelError
 from hsgeo.methods.generation.classifier import Classifier, features_of
+from hsgeo.methods.generation.correction import Correction, corrected
 from hsgeo.methods.generation.encoding import Encoding, fitted_encoding
 from hsgeo.methods.generation.sampling import Sampler, Wanted, sampled
 from hsgeo.methods.generation.settings import HudTrainingParams
@@ -62,6 +63,8 @@ class Hud:
         ``class_values`` in the raster of labels, ``version``.
     name : str
         Where it came from.
+    correction : Correction, optional
+        Of clean estimates in sampling.
     """
 
     network: AbundanceUNet
@@ -73,6 +76,7 @@ class Hud:
     classifier: Classifier | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
     name: str = "untrained"
+    correction: Correction | None = None
 
     @property
     def known(self) -> Classes:
@@ -96,7 +100,15 @@ class Hud:
         """What draws states, step by step."""
         e, schedule = self.encoding, self.settings.schedule()
         return Sampler(
-            self.network, schedule, e.channels, steps, eta, (e.low, e.high), target=self.settings.target, device=device
+            self.network,
+            schedule,
+            e.channels,
+            steps,
+            eta,
+            (e.low, e.high),
+            target=self.settings.target,
+            device=device,
+            correction=self.correction,
         )
 
     def asking(self, wanted: Sequence[Wanted | None]) -> Sequence[Wanted] | None:
@@ -145,6 +157,8 @@ class Hud:
         if self.classifier is not None:
             header["accuracy"] = self.classifier.accuracy
             parts["classifier"] = self.classifier
+        if self.correction is not None:
+            parts["correction"] = self.correction
         state = {f"network.{name}": value for name, value in self.network.state_dict().items()}
         for kind, part in parts.items():
             arrays = {name: value for name, value in vars(part).items() if isinstance(value, np.ndarray)}
@@ -163,7 +177,7 @@ class Hud:
         header, state = read_model(path, METHOD, FORMAT, "SCENE")
         with fitting(path):
             settings = HudTrainingParams.model_validate(header.pop("settings"))
-            named = {kind: _part(state, kind) for kind in ("encoding", "network", "classifier")}
+            named = {kind: _part(state, kind) for kind in ("encoding", "network", "classifier", "correction")}
             encoding = Encoding(
                 **{name: value.numpy() for name, value in named["encoding"].items()}, floor=settings.floor
             )
@@ -174,10 +188,13 @@ class Hud:
                 classifier = Classifier(**learned, accuracy=header.pop("accuracy"))
                 if classifier.weights.shape[1] != encoding.channels + len(bands):
                     raise ValueError("classes are told by other features")
+            correction = None
+            if settings.correction:
+                correction = Correction(**{name: value.numpy() for name, value in named["correction"].items()})
             network = AbundanceUNet(encoding.channels, len(classes), settings.widths, settings.blocks)
             network.load_state_dict(named["network"])
         bands = np.array(bands)
-        return cls(network.eval(), encoding, settings, bands, count, classes, classifier, header, str(path))
+        return cls(network.eval(), encoding, settings, bands, count, classes, classifier, header, str(path), correction)
 
     def refuse(self, scene: str, bands: int, wavelengths: np.ndarray) -> None:
         """Refuse a scene that the model is not of.
@@ -268,6 +285,9 @@ def fitted_hud(
         torch.manual_seed(params.seed)
         network = AbundanceUNet(encoding.channels, len(classes), params.widths, params.blocks)
     network, losses = trained(network, crops, params.seed, device, progress)
+    correction = None
+    if params.correction:
+        correction = corrected(network, params.schedule(), crops, encoding.low, encoding.high, device)
     every = max(1, len(losses) // 100)
     about = {
         "wavelengths": [float(nm) if np.isfinite(nm) else None for nm in wavelengths],
@@ -283,4 +303,4 @@ def fitted_hud(
         features = np.full((encoding.channels + len(found.bands), *known.shape), np.nan, np.float32)
         features[:, known] = features_of(encoding, state[:, known][:, None])[:, 0]
         classifier = Classifier.of(features, labels.numbers, len(classes))
-    return Hud(network, encoding, params, found.bands, len(good), classes, classifier, about)
+    return Hud(network, encoding, params, found.bands, len(good), classes, classifier, about, correction=correction)

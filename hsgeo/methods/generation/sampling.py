@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from hsgeo.diffusion import Schedule, ddim_step, noise_field
+from hsgeo.methods.generation.correction import Correction
 from hsgeo.methods.generation.prediction import Target, clean_of
 from hsgeo.scene.window import Window
 
@@ -47,6 +48,8 @@ class Sampler:
         What the network finds.
     device : str
         Where the network is.
+    correction : Correction, optional
+        Of clean estimates, where no noise is drawn in between (eta 0).
     """
 
     network: Any
@@ -57,6 +60,7 @@ class Sampler:
     bounds: tuple[np.ndarray, np.ndarray] | None = None
     target: Target = "velocity"
     device: str = "cpu"
+    correction: Correction | None = None
 
     def noise(self, step: int, seeds: Sequence[int], window: Window) -> torch.Tensor:
         """Noise (n, channels, h, w) of a step, one field for each seed; that of step 0 is the state to begin from."""
@@ -100,6 +104,9 @@ class Sampler:
         float32 tensor (n, channels, h, w)
         """
         gamma, cleaner = self.schedule.levels(self.steps)[number - 1 : number + 1].tolist()
+        made_up = None
+        if self.correction is not None and self.eta == 0:
+            made_up = [_channels(b) for b in self.correction.at(gamma, self.steps)]
         network = self.network.to(self.device).eval()
         out = torch.empty((len(seeds), self.channels, *window.shape))
         for core in self._parts(window):
@@ -115,8 +122,10 @@ class Sampler:
                     found = network(part, torch.full((len(part),), gamma, device=self.device), asked)
                 before = part[(..., *inside)].cpu()
                 clean = clean_of(found[(..., *inside)].cpu(), before, gamma, self.target)
+                if made_up is not None:
+                    clean = made_up[0] * clean + made_up[1]
                 if self.bounds is not None:
-                    low, high = (torch.as_tensor(b, dtype=clean.dtype).view(1, -1, 1, 1) for b in self.bounds)
+                    low, high = map(_channels, self.bounds)
                     clean = torch.clamp(clean, low, high)
                 noise = partial(self.noise, number, seeds[batch], core)
                 moved = ddim_step(before, clean, gamma, cleaner, self.eta, noise)
@@ -154,6 +163,10 @@ def sampled(
     for number in range(1, sampler.steps + 1):
         z = sampler.step(number, partial(_window, z), whole, shape, seeds, wanted)
     return z
+
+
+def _channels(values: np.ndarray) -> torch.Tensor:
+    return torch.as_tensor(values, dtype=torch.float32).view(1, -1, 1, 1)
 
 
 def _window(states: torch.Tensor, window: Window) -> torch.Tensor:

@@ -38,6 +38,11 @@ class HudTrainingParams(UnmixingParams):
     averaging: float = Field(default=0.999, ge=0, lt=1, description="what the averaged weights keep at a step")
     turned: bool = Field(default=True, description="crops turned and mirrored")
     target: Target = Field(default="velocity", description="what the network finds; as published: epsilon, the noise")
+    correction: int = Field(
+        default=32,
+        ge=0,
+        description="crops whose moments samples are held to at every step; as published none",
+    )
     length: int = Field(default=1000, ge=2, description="steps T of the forward process")
     first: float = Field(default=1e-4, gt=0, description="its first beta")
     last: float = Field(default=0.02, gt=0, lt=1, description="its last beta")

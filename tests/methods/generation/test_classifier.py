@@ -61,7 +61,7 @@ def test_traces_and_brightness_tell_classes() -> None:
     bright = np.where(y == 2, 0.6, 0.3) + 0.02 * rng.standard_normal(y.shape)
     x = np.stack([bright * (1 - trace), trace, (1 - bright) * (1 - trace)])
     image = np.tensordot(endmembers.T, x, 1)
-    encoding, _ = fitted_encoding([image], endmembers, 0)
+    encoding, _ = fitted_encoding([image], endmembers, 0, floor=0.2, brightness=0.5)
     state = encoding.encoded(image)
     features = features_of(encoding, state)
     assert features.shape == (3 + 20, 60, 60)

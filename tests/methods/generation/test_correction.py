@@ -1,0 +1,83 @@
+"""Clean estimates held to the scene's moments."""
+
+import numpy as np
+import pytest
+import torch
+
+from hsgeo.diffusion import Schedule
+from hsgeo.methods.generation.correction import LEAST, MOST, Correction, corrected
+from hsgeo.methods.generation.sampling import Sampler, sampled
+from hsgeo.methods.generation.settings import HudTrainingParams
+from hsgeo.methods.generation.training import Crops
+
+SCHEDULE, SIDE = Schedule.linear(1000, 1e-4, 0.02), 16
+
+
+class Flat(torch.nn.Module):
+    """Expects one value all over a tile, normal about `mean` with deviation `spread`."""
+
+    reach, multiple = SIDE, 1
+
+    def __init__(self, mean: float, spread: float) -> None:
+        super().__init__()
+        self.mean, self.spread = mean, spread
+
+    def forward(self, z: torch.Tensor, gamma: torch.Tensor, wanted: torch.Tensor | None = None) -> torch.Tensor:
+        g = gamma.view(-1, 1, 1, 1)
+        noise = (1 - g) / SIDE**2
+        off = (z.mean((2, 3), keepdim=True) - g.sqrt() * self.mean) * g.sqrt() * self.spread**2
+        clean = self.mean + off / (g * self.spread**2 + noise)
+        return (g.sqrt() * z - clean.expand_as(z)) / (1 - g).sqrt()
+
+
+def crops_of(rng: np.random.Generator, mean: float, spread: float, **more) -> Crops:
+    """Of a scene of flat tiles side by side, each a crop."""
+    values = (mean + spread * rng.standard_normal((60, 60))).repeat(SIDE, 0).repeat(SIDE, 1)
+    crops = Crops(values[None].astype(np.float32), HudTrainingParams(crop=SIDE, correction=512, **more))
+    crops.places = np.argwhere(np.ones((60, 60))) * SIDE
+    crops.up_to = np.arange(1.0, 3601)
+    return crops
+
+
+def spread_of(network: torch.nn.Module, steps: int, correction: Correction | None, eta: float = 0.0) -> float:
+    sampler = Sampler(network, SCHEDULE, 1, steps, eta, correction=correction)
+    return float(sampled(sampler, (SIDE, SIDE), range(1000, 2000)).mean((1, 2, 3)).std())
+
+
+def test_what_steps_take_off_is_made_up_for() -> None:
+    """Each step of DDIM takes (1 - cos) of its angle off, the most where large areas are alike."""
+    network, far = Flat(0.3, 1.0), np.array([9.0])
+    correction = corrected(network, SCHEDULE, crops_of(np.random.default_rng(0), 0.3, 1.0), -far, far)
+    assert spread_of(network, 20, None) < 0.9 and spread_of(network, 50, None) < 0.96
+    for steps in (10, 20, 33, 50, 200):
+        assert spread_of(network, steps, correction) == pytest.approx(1, abs=0.05), steps
+    assert spread_of(network, 20, correction, 1.0) == spread_of(network, 20, None, 1.0)
+
+
+def test_between_levels_and_numbers_of_steps() -> None:
+    factor = np.array([[[1.0, 1.2], [1.4, 1.2]], [[1.0, 1.1], [1.2, 1.1]]])
+    made = Correction(np.array([0.1, 0.9]), np.array([1 / 20, 1 / 50]), factor, 10 * factor)
+    for steps, want in (
+        (50, [1.2, 1.1]),
+        (20, [1.4, 1.2]),
+        (10_000, [1.2 - 0.2 * 0.0199 / 0.03, 1.1 - 0.1 * 0.0199 / 0.03]),
+    ):
+        found = made.at(0.9, steps)
+        np.testing.assert_allclose(found[0], want, atol=1e-6)
+        np.testing.assert_allclose(found[1], 10 * found[0])
+    np.testing.assert_allclose(made.at(0.5, 50)[0], [1.1, 1.1])
+    np.testing.assert_allclose(made.at(0.999, 50)[0], [1.2, 1.1])
+    np.testing.assert_allclose(made.at(1e-5, 50)[0], [1.0, 1.1])
+    np.testing.assert_allclose(made.at(0.9, 1)[0], made.at(0.9, 10)[0])
+    wild = Correction(made.levels, made.strides, 100 * factor - 100, factor)
+    assert (wild.at(0.9, 50)[0] == MOST).all() and (wild.at(0.1, 50)[0][0]) == LEAST
+
+
+def test_a_process_of_few_steps() -> None:
+    network, far = Flat(0.0, 1.0), np.array([9.0])
+    short = Schedule.linear(2, 0.1, 0.9)
+    crops = crops_of(np.random.default_rng(0), 0.0, 1.0)
+    made = corrected(network, short, crops, -far, far)
+    assert made.factor.shape == (2, 2, 1) and np.isfinite(made.factor).all()
+    np.testing.assert_array_equal(made.factor[0], made.factor[1])
+    np.testing.assert_allclose(made.at(float(short.levels(1)[0]), 1)[0], made.factor[1, 0], rtol=1e-6)
