@@ -109,10 +109,11 @@ def trained_on(scene: xr.DataArray, settings: Any, run: RunOptions, progress: An
         Of its pixels.
     """
     from hsgeo.engine.devices import pick_device
+    from hsgeo.methods.generation.correction import levels_of
     from hsgeo.methods.generation.hud import fitted_hud
 
     good, reasons = (scene[name].values for name in ("good", "bad_reason"))
-    with progress.stage("train", total=settings.steps) as stage, naming([label(scene)]):
+    with progress.stage("train", total=settings.steps + levels_of(settings)) as stage, naming([label(scene)]):
         return fitted_hud(
             SceneSource(scene),
             np.asarray(good, bool),

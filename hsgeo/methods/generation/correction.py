@@ -16,6 +16,7 @@ import torch
 
 from hsgeo.diffusion import Schedule, ddim_step
 from hsgeo.methods.generation.prediction import clean_of
+from hsgeo.methods.generation.settings import HudTrainingParams
 from hsgeo.methods.generation.training import Crops
 
 #: steps of the two samplers that are measured; for others the correction is linear in the length of a step
@@ -64,8 +65,19 @@ class Correction:
         return np.clip(factor, LEAST, MOST), shift
 
 
+def levels_of(settings: HudTrainingParams) -> int:
+    """How many levels of noise `corrected` goes through."""
+    return sum(min(steps, settings.length) for steps in (COARSE, FINE)) if settings.correction else 0
+
+
 def corrected(
-    network: Any, schedule: Schedule, crops: Crops, low: np.ndarray, high: np.ndarray, device: str = "cpu"
+    network: Any,
+    schedule: Schedule,
+    crops: Crops,
+    low: np.ndarray,
+    high: np.ndarray,
+    device: str = "cpu",
+    progress: Any = None,
 ) -> Correction:
     """The correction of a trained network, by its own samples beside noisy crops of the scene.
 
@@ -78,6 +90,8 @@ def corrected(
     low, high : arrays (c,)
         Least and largest value of a clean state.
     device : str
+    progress : Stage, optional
+        Advances by one a level.
     """
     s = crops.settings
     drawn = [crops.batch(i, SEED) for i in range(-(-s.correction // s.batch))]
@@ -108,6 +122,8 @@ def corrected(
                 shift = wanted - factor * mean
             rows.append(torch.stack([factor, shift.expand_as(factor)]).flatten(1).numpy())
             z = ddim_step(z, torch.clamp(factor * found + shift, least, most), gamma, cleaner, 0.0, start.clone)
+            if progress is not None:
+                progress.advance()
         factors, shifts = np.stack(rows, 1)
         return np.array(levels[:-1]), factors, shifts
 

@@ -287,7 +287,7 @@ def fitted_hud(
     network, losses = trained(network, crops, params.seed, device, progress)
     correction = None
     if params.correction:
-        correction = corrected(network, params.schedule(), crops, encoding.low, encoding.high, device)
+        correction = corrected(network, params.schedule(), crops, encoding.low, encoding.high, device, progress)
     every = max(1, len(losses) // 100)
     about = {
         "wavelengths": [float(nm) if np.isfinite(nm) else None for nm in wavelengths],
