@@ -109,6 +109,8 @@ def _decode(states: Any) -> None:
         low=-np.ones(p + q),
         high=np.ones(p + q),
         weights=np.ones(p),
+        least=-np.ones(n),
+        most=np.ones(n),
         floor=0.2,
     )
     for state in states:

@@ -165,6 +165,11 @@ class GenerationJob(Job):
             self.notes += self._unlike(self._model)
         check_sampling(self.settings, o.steps, o.size)
         self.wanted = wanted_of(Classes([], []) if self._model is None else self._model.known, o)
+        if self.settings.correction and (o.eta > 0 or self.wanted):
+            self.notes.append(
+                "tiles of a class, of a layout or with --eta vary a little less than the scene: "
+                "what is known to be missing in tiles that come as they may is made up for in those alone."
+            )
 
     def _unlike(self, model: Hud) -> Iterator[str]:
         """A note of a model whose spectra are in other units than the scene's."""

@@ -37,7 +37,7 @@ SEED = 2**31
 
 @dataclass(frozen=True)
 class Correction:
-    """What clean estimates are multiplied with, and what is added then.
+    """What deviations of clean estimates from their mean are multiplied with, and which mean they get.
 
     Attributes
     ----------
@@ -45,24 +45,25 @@ class Correction:
         Signal power gamma, rising.
     strides : array (2,)
         Length of a step, of a coarse sampler and a fine one, as a part of all.
-    factor, shift : arrays (2, L, c)
-        Of these two.
+    factor, found, wanted : arrays (2, L, c)
+        Of these two: what deviations are multiplied with, the mean of estimates in samples, and that over the scene.
     """
 
     levels: np.ndarray
     strides: np.ndarray
     factor: np.ndarray
-    shift: np.ndarray
+    found: np.ndarray
+    wanted: np.ndarray
 
     def at(self, gamma: float, steps: int) -> tuple[np.ndarray, np.ndarray]:
-        """Factor and shift, arrays (c,), at a level of a sampler of so many steps."""
+        """What estimates are multiplied with and what is added then, arrays (c,), at a level, for so many steps."""
         coarse, fine = self.strides
         part = (1 / max(steps, FEWEST) - fine) / (coarse - fine) if coarse > fine else 0.0
-        rough, found = (
-            np.stack([_between(self.levels, table[k], gamma) for table in (self.factor, self.shift)]) for k in (0, 1)
-        )
-        factor, shift = found + part * (rough - found)
-        return np.clip(factor, LEAST, MOST), shift
+        tables = (self.factor, self.found, self.wanted)
+        rough, fitting = (np.stack([_between(self.levels, table[k], gamma) for table in tables]) for k in (0, 1))
+        factor, found, wanted = fitting + part * (rough - fitting)
+        factor = np.clip(factor, LEAST, MOST)
+        return factor, wanted - factor * found
 
 
 def levels_of(settings: HudTrainingParams) -> int:
@@ -111,24 +112,25 @@ def corrected(
                 parts.append(network(part, torch.full((len(part),), gamma, device=device), wanted).cpu())
         return torch.clamp(clean_of(torch.cat(parts), z, gamma, s.target), least, most)
 
-    def measured(steps: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def measured(steps: int) -> tuple[np.ndarray, ...]:
         z, levels, rows = start, schedule.levels(steps).tolist(), []
         for gamma, cleaner in itertools.pairwise(levels):
-            found, factor, shift = estimated(z, gamma), torch.ones(1, clean.shape[1], 1, 1), torch.zeros(())
+            found, factor = estimated(z, gamma), torch.ones(1, clean.shape[1], 1, 1)
+            mean = wanted = torch.zeros_like(factor)
             if gamma >= FAINT:
                 mean, spread = _moments(found)
                 wanted, wanted_spread = _moments(estimated(gamma**0.5 * clean + (1 - gamma) ** 0.5 * noise, gamma))
                 factor = (wanted_spread / spread).nan_to_num(1.0).clamp(LEAST, MOST)
-                shift = wanted - factor * mean
-            rows.append(torch.stack([factor, shift.expand_as(factor)]).flatten(1).numpy())
-            z = ddim_step(z, torch.clamp(factor * found + shift, least, most), gamma, cleaner, 0.0, start.clone)
+            rows.append(torch.stack([factor, mean, wanted]).flatten(1).numpy())
+            found = torch.clamp(factor * (found - mean) + wanted, least, most)
+            z = ddim_step(z, found, gamma, cleaner, 0.0, start.clone)
             if progress is not None:
                 progress.advance()
-        factors, shifts = np.stack(rows, 1)
-        return np.array(levels[:-1]), factors, shifts
+        return np.array(levels[:-1]), *np.stack(rows, 1)
 
     (coarse, *rough), (fine, *tables) = (measured(min(steps, schedule.steps)) for steps in (COARSE, FINE))
     rough = [np.stack([_between(coarse, table, gamma) for gamma in fine]) for table in rough]
+    network.cpu()
     both = (np.stack(pair) for pair in zip(rough, tables, strict=True))
     return Correction(fine, np.array([1 / len(coarse), 1 / len(fine)]), *both)
 

@@ -59,6 +59,8 @@ class Encoding:
         Least and largest value of the state over the scene.
     weights : array (p,)
         Of the abundances in their logarithms.
+    least, most : arrays (B,)
+        Of each band over the scene.
     floor : float or "published"
         See `hsgeo.methods.generation.simplex`.
     """
@@ -74,6 +76,8 @@ class Encoding:
     low: np.ndarray
     high: np.ndarray
     weights: np.ndarray
+    least: np.ndarray
+    most: np.ndarray
     floor: Floor
 
     @property
@@ -109,6 +113,7 @@ class Encoding:
         abundances : float32 array (p, ...)
             Not negative, of sum 1.
         spectra : float32 array (B, ...)
+            Mixtures alone, or else within each band's range over the scene.
         """
         p, shape = len(self.endmembers), (-1, *(1,) * (state.ndim - 1))
         raw = state.astype(np.float64) * self.scale.reshape(shape) + self.offset.reshape(shape)
@@ -119,6 +124,8 @@ class Encoding:
             spectra += np.tensordot(self.directions.T, along, 1)
         if noise is not None:
             spectra += np.tensordot(self.powers, abundances, 1) * np.tensordot(self.noise, noise, 1)
+        if variability or noise is not None:
+            np.clip(spectra, self.least.reshape(shape), self.most.reshape(shape), out=spectra)
         return abundances.astype(np.float32), spectra.astype(np.float32)
 
 
@@ -174,7 +181,7 @@ def fitted_encoding(
     shares = unbound(abundances.T, floor, counting)
     raw = np.concatenate([shares, np.arcsinh(along / (abundances @ amplitudes)).T])
     offset, scale = raw.mean(1), np.maximum(raw.std(1), LEAST)
-    made = abundances @ endmembers + along @ directions
+    made = bound(shares, floor, counting).T @ endmembers + along @ directions
     size = lengths * np.linalg.norm(made, axis=1)
     encoding = Encoding(
         endmembers=endmembers,
@@ -188,6 +195,8 @@ def fitted_encoding(
         low=(raw.min(1) - offset) / scale,
         high=(raw.max(1) - offset) / scale,
         weights=counting,
+        least=pixels.min(0),
+        most=pixels.max(0),
         floor=floor,
     )
     return encoding, float(((pixels * made).sum(1)[size > 0] / size[size > 0]).mean())

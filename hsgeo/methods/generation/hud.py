@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,7 @@ from hsgeo.methods.generation.encoding import Encoding, fitted_encoding
 from hsgeo.methods.generation.sampling import Sampler, Wanted, sampled
 from hsgeo.methods.generation.settings import HudTrainingParams
 from hsgeo.methods.generation.training import Crops, trained
+from hsgeo.methods.generation.wanted import Nothing
 from hsgeo.methods.model_file import fitting, read_model, write_model
 from hsgeo.methods.unmixing.fit import found_endmembers
 from hsgeo.networks import AbundanceUNet
@@ -30,7 +30,7 @@ from hsgeo.scene.labels import Classes, Labels
 from hsgeo.scene.window import Window
 
 #: of the file's header; another number means that channels or layers have changed
-METHOD, FORMAT = "hud", 2
+METHOD, FORMAT = "hud", 3
 
 
 class HudMethod:
@@ -113,7 +113,7 @@ class Hud:
 
     def asking(self, wanted: Sequence[Wanted | None]) -> Sequence[Wanted] | None:
         """What the network is told is wanted, None asking for nothing; None where it cannot be told."""
-        nothing = partial(_nothing, len(self.classes))
+        nothing = Nothing(len(self.classes))
         return [nothing if one is None else one for one in wanted] if self.classes else None
 
     def kinds(self, state: np.ndarray, abundances: np.ndarray) -> np.ndarray:
@@ -220,10 +220,6 @@ class Hud:
                 f"{self.name}: made for other wavelengths, {np.nanmedian(apart):.0f} nm from those of {scene}; "
                 "train one on it."
             )
-
-
-def _nothing(classes: int, window: Window) -> np.ndarray:
-    return np.zeros((classes, *window.shape), np.float32)
 
 
 def _part(state: Mapping[str, torch.Tensor], kind: str) -> dict[str, torch.Tensor]:

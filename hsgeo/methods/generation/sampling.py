@@ -17,6 +17,7 @@ import torch
 from hsgeo.diffusion import Schedule, ddim_step, noise_field
 from hsgeo.methods.generation.correction import Correction
 from hsgeo.methods.generation.prediction import Target, clean_of
+from hsgeo.methods.generation.wanted import Nothing
 from hsgeo.scene.window import Window
 
 #: pixels that the network sees at a time: windows of 512 with 64 around, of 14 us a pixel and step; 17 with 384 inside
@@ -49,7 +50,7 @@ class Sampler:
     device : str
         Where the network is.
     correction : Correction, optional
-        Of clean estimates, where no noise is drawn in between (eta 0).
+        Of clean estimates, where no noise is drawn in between (eta 0) and nothing is asked for.
     """
 
     network: Any
@@ -121,16 +122,18 @@ class Sampler:
                 with torch.inference_mode():
                     found = network(part, torch.full((len(part),), gamma, device=self.device), asked)
                 before = part[(..., *inside)].cpu()
-                clean = clean_of(found[(..., *inside)].cpu(), before, gamma, self.target)
+                clean = self._bounded(clean_of(found[(..., *inside)].cpu(), before, gamma, self.target))
                 if made_up is not None:
-                    clean = made_up[0] * clean + made_up[1]
-                if self.bounds is not None:
-                    low, high = map(_channels, self.bounds)
-                    clean = torch.clamp(clean, low, high)
+                    free = [wanted is None or isinstance(one, Nothing) for one in (wanted or seeds)[batch]]
+                    made = self._bounded(made_up[0] * clean + made_up[1])
+                    clean = torch.where(torch.tensor(free).view(-1, 1, 1, 1), made, clean)
                 noise = partial(self.noise, number, seeds[batch], core)
                 moved = ddim_step(before, clean, gamma, cleaner, self.eta, noise)
                 out[(batch, slice(None), *core.within(window).slices)] = moved
         return out
+
+    def _bounded(self, clean: torch.Tensor) -> torch.Tensor:
+        return clean if self.bounds is None else torch.clamp(clean, *map(_channels, self.bounds))
 
     def _parts(self, window: Window) -> Iterator[Window]:
         """Parts of a window that the network is shown one after the other."""

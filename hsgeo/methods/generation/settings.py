@@ -26,7 +26,7 @@ class HudTrainingParams(UnmixingParams):
     brightness: float = Field(
         default=0.5,
         ge=0,
-        le=4,
+        le=1,
         description="power of the endmembers' norms that weights abundances in it; as published 0",
     )
     widths: tuple[int, ...] = Field(default=(64, 96, 128), min_length=1, description="channels of the network's scales")
@@ -41,6 +41,7 @@ class HudTrainingParams(UnmixingParams):
     correction: int = Field(
         default=32,
         ge=0,
+        le=1000,
         description="crops whose moments samples are held to at every step; as published none",
     )
     length: int = Field(default=1000, ge=2, description="steps T of the forward process")

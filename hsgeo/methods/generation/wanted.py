@@ -10,6 +10,23 @@ from hsgeo.scene.window import Window
 
 
 @dataclass(frozen=True)
+class Nothing:
+    """A tile as it comes.
+
+    Parameters
+    ----------
+    classes : int
+        How many there are.
+    """
+
+    classes: int
+
+    def __call__(self, window: Window) -> np.ndarray:
+        """Shares (classes, h, w) of a window."""
+        return np.zeros((self.classes, *window.shape), np.float32)
+
+
+@dataclass(frozen=True)
 class FullOf:
     """A tile full of one class.
 

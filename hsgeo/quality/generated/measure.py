@@ -216,6 +216,8 @@ def _told(
     if told is None:
         notes.append("told_apart is left out: the tiles or the scene are too small to hold a part of them back.")
         return {"told_apart": None, "told_apart_error": None, "told_apart_block": None}
+    if told.accuracy < 0.5 - 3 * told.error:
+        notes.append("told_apart is below chance, which says that these tiles are too few for it; measure more.")
     return {"told_apart": told.accuracy, "told_apart_error": told.error, "told_apart_block": told.block}
 
 

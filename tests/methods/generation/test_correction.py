@@ -9,6 +9,7 @@ from hsgeo.methods.generation.correction import LEAST, MOST, Correction, correct
 from hsgeo.methods.generation.sampling import Sampler, sampled
 from hsgeo.methods.generation.settings import HudTrainingParams
 from hsgeo.methods.generation.training import Crops
+from hsgeo.methods.generation.wanted import FullOf, LaidOut, Nothing
 
 SCHEDULE, SIDE = Schedule.linear(1000, 1e-4, 0.02), 16
 
@@ -54,9 +55,22 @@ def test_what_steps_take_off_is_made_up_for() -> None:
     assert spread_of(network, 20, correction, 1.0) == spread_of(network, 20, None, 1.0)
 
 
+def test_only_what_comes_as_it_may_is_corrected() -> None:
+    """Moments are those of the whole scene, and tiles of a class have others."""
+    one = np.ones((2, 2, 1))
+    made = Correction(np.array([0.1, 0.9]), np.array([1 / 20, 1 / 50]), 1.5 * one, one, 3 * one)
+    network, asked = Flat(0.3, 1.0), [FullOf(2, 0), Nothing(2), LaidOut(2, np.full((SIDE, SIDE), -1))]
+    with_it, without = (
+        sampled(Sampler(network, SCHEDULE, 1, 4, correction=c), (SIDE, SIDE), [1, 2, 3], asked) for c in (made, None)
+    )
+    assert [bool((a == b).all()) for a, b in zip(with_it, without, strict=True)] == [True, False, True]
+    free = sampled(Sampler(network, SCHEDULE, 1, 4, correction=made), (SIDE, SIDE), [2])
+    torch.testing.assert_close(with_it[1], free[0])
+
+
 def test_between_levels_and_numbers_of_steps() -> None:
     factor = np.array([[[1.0, 1.2], [1.4, 1.2]], [[1.0, 1.1], [1.2, 1.1]]])
-    made = Correction(np.array([0.1, 0.9]), np.array([1 / 20, 1 / 50]), factor, 10 * factor)
+    made = Correction(np.array([0.1, 0.9]), np.array([1 / 20, 1 / 50]), factor, -factor, 9 * factor)
     for steps, want in (
         (50, [1.2, 1.1]),
         (20, [1.4, 1.2]),
@@ -64,13 +78,14 @@ def test_between_levels_and_numbers_of_steps() -> None:
     ):
         found = made.at(0.9, steps)
         np.testing.assert_allclose(found[0], want, atol=1e-6)
-        np.testing.assert_allclose(found[1], 10 * found[0])
+        np.testing.assert_allclose(found[0] * -np.array(want) + found[1], 9 * np.array(want), rtol=1e-6)
     np.testing.assert_allclose(made.at(0.5, 50)[0], [1.1, 1.1])
     np.testing.assert_allclose(made.at(0.999, 50)[0], [1.2, 1.1])
     np.testing.assert_allclose(made.at(1e-5, 50)[0], [1.0, 1.1])
     np.testing.assert_allclose(made.at(0.9, 1)[0], made.at(0.9, 10)[0])
-    wild = Correction(made.levels, made.strides, 100 * factor - 100, factor)
+    wild = Correction(made.levels, made.strides, 100 * factor - 100, factor, factor)
     assert (wild.at(0.9, 50)[0] == MOST).all() and (wild.at(0.1, 50)[0][0]) == LEAST
+    np.testing.assert_allclose(wild.at(0.9, 50)[1], (1 - MOST) * factor[1, 1])  # the mean stays
 
 
 def test_a_process_of_few_steps() -> None:

@@ -139,3 +139,26 @@ def test_each_endmember_varies_by_its_own_measure() -> None:
         assert (state[:, x[..., k] > 0.95].std(1) > 0.6).all() and (state[:, x[..., k] > 0.95].std(1) < 1.6).all()
     off = np.abs(encoding.decoded(encoding.encoded(y))[1] - y)
     assert off.mean() < 3e-4 and off.max() < 0.05
+
+
+def test_bands_keep_their_range(parts) -> None:
+    """What varies about a mixture is known in the mean alone, and would reach beyond what the scene has."""
+    endmembers, _, _, y = parts
+    encoding, _ = fitted_encoding([y], endmembers, 12, floor=0.2, brightness=0.5)
+    rng = np.random.default_rng(5)
+    wild = rng.normal(0, 6, (encoding.channels, 40, 40))
+    least, most = y.min((1, 2))[:, None, None], y.max((1, 2))[:, None, None]
+    for noise in (None, rng.standard_normal((len(y), 40, 40))):
+        spectra = encoding.decoded(wild, noise=noise)[1]
+        assert (spectra >= least - 1e-6).all() and (spectra <= most + 1e-6).all()
+        assert (spectra[0] == np.float32(most[0, 0, 0])).any()
+
+
+def test_the_cosine_counts_what_the_floor_leaves(parts) -> None:
+    endmembers, _, _, y = parts
+    dim = y.copy()
+    found = [fitted_encoding([dim], endmembers, 0, floor="published", brightness=b) for b in (0.0, 8.0)]
+    for encoding, cosine in found:
+        made = encoding.decoded(encoding.encoded(dim), variability=False)[1]
+        want = (made * dim).sum(0) / np.linalg.norm(made, axis=0) / np.linalg.norm(dim, axis=0)
+        assert cosine == pytest.approx(want.mean(), abs=1e-6)
