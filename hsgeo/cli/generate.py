@@ -118,10 +118,11 @@ def _print_plan(r: dict[str, Any]) -> None:
 
 
 def _print(r: dict[str, Any]) -> None:
+    splits = ", ".join(f"{count} {name}" for name, count in r["splits"].items())
     print_rows(
         [
             ("output", f"{r['output']} ({r['format']}, {r['bytes'] / 1e6:.1f} MB)"),
-            ("tiles", f"{r['tiles']} of {r['size']} pixels, {r['steps']} steps"),
+            ("tiles", f"{r['tiles']} of {r['size']} pixels, {r['steps']} steps, from seed {r['seed']}: {splits}"),
             *model_rows(r),
         ]
     )

@@ -29,6 +29,7 @@ from hsgeo.tasks.job import Job
 from hsgeo.tasks.options import RunOptions, WriteOptions, refuse_inputs
 from hsgeo.tasks.outputs import encoding_for
 from hsgeo.tasks.report import clipping_notes
+from hsgeo.tasks.splits import counted
 
 if TYPE_CHECKING:
     from hsgeo.methods.generation.canvas import Canvas
@@ -321,6 +322,8 @@ class GenerationJob(Job):
             "tiles": o.count,
             "size": o.size,
             "steps": o.steps,
+            "seed": self.run.seed,
+            "splits": counted(o.split, self.run.seed, o.count),
             **described(self.model),
             "parts": {"done": drawn.done, "resumed": drawn.skipped, "size": min(canvas.part, o.size)},
             "stages": self.progress.stages,

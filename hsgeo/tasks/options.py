@@ -260,6 +260,7 @@ def load_parameters(
         The file is missing or does not hold a mapping; a setting is not KEY=VALUE, or is given by its own option too.
     """
     values: dict[str, Any] = {}
+    given = {key: value for key, value in (own or {}).items() if value is not None}
     if config is not None:
         path = find_config(config)
         try:
@@ -276,8 +277,8 @@ def load_parameters(
             value = yaml.safe_load(text)
         except yaml.YAMLError as error:
             raise ParameterError(f"--set {key}={text}: not a value that YAML knows.") from error
-        if (own or {}).get(key) is not None:
-            raise ParameterError(f"--set {key}={text} and --{key} {(own or {})[key]}: give one of the two.")
+        if key in given:
+            raise ParameterError(f"--set {key}={text} and --{key} {given[key]}: give one of the two.")
         *names, last = key.split(".")
         place = values
         for name in names:
@@ -286,7 +287,7 @@ def load_parameters(
                 raise ParameterError(f"--set {key}={text}: {name} is {inside!r} already; give one of the two.")
             place[name] = place = dict(inside)
         place[last] = value
-    return values | {key: value for key, value in (own or {}).items() if value is not None}
+    return values | given
 
 
 def find_config(name: str) -> Path:

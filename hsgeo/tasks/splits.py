@@ -7,6 +7,7 @@ the shares that are asked for as nearly as can be.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isclose
@@ -65,6 +66,12 @@ class Shares:
                 found = name
             start += share
         return found
+
+
+def counted(split: str, seed: int, count: int) -> dict[str, int]:
+    """Tiles in each split, of so many whose seeds are in a row."""
+    shares = Shares.of(split)
+    return dict(Counter(shares.split_of(seed + number) for number in range(count)))
 
 
 def tile_tags(record: Mapping[str, Any], number: int) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +48,8 @@ def test_tiles_are_scenes_with_abundances_and_classes(folder: Path, capsys) -> N
     out = generated(folder, "tiles", "--count", "3", "--json")
     report = json.loads(capsys.readouterr().out)
     assert report["tiles"] == 3 and report["endmembers"] == 4 and report["output"] == str(out)
+    splits = [json.loads((out / f"tile_{i}.json").read_text())["properties"]["hsgeo:split"] for i in (1, 2, 3)]
+    assert report["seed"] == 0 and report["splits"] == dict(Counter(splits))
     names = {f"tile_{i}{kind}.tif" for i in (1, 2, 3) for kind in ("", "_abundances", "_classes")}
     items = {f"tile_{i}.json" for i in (1, 2, 3)}
     assert {p.name for p in out.iterdir()} == names | items | {"collection.json", "contact_sheet.png"}
@@ -68,6 +71,11 @@ def test_tiles_are_scenes_with_abundances_and_classes(folder: Path, capsys) -> N
     assert len(corners) == 3
     picture = (out / "contact_sheet.png").read_bytes()
     assert picture[:4] == b"\x89PNG"
+
+
+def test_seed_and_splits_are_told(folder: Path, capsys) -> None:
+    generated(folder, "told", "--count", "4", "--seed", "6")
+    assert "4 of 20 pixels, 3 steps, from seed 6: 3 train, 1 val" in capsys.readouterr().out
 
 
 def test_the_seed_decides_tiles_and_no_other_does(folder: Path) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hsgeo.errors import ParameterError
-from hsgeo.tasks.splits import GOLDEN, NAMES, Shares
+from hsgeo.tasks.splits import GOLDEN, NAMES, Shares, counted
 
 
 @pytest.mark.parametrize("text", ["0.8/0.2", "0.7/0.15/0.15", "0.667/0.333", "0.333/0.333/0.333", "60/20/20"])
@@ -29,6 +29,11 @@ def test_seeds_are_spread_by_the_golden_ratio() -> None:
     shares = Shares.of("0.8/0.2")
     for seed, place in enumerate(wanted - [floor(w) for w in wanted]):
         assert shares.split_of(seed) == ("train" if place < 0.8 else "val")
+
+
+def test_splits_are_counted() -> None:
+    assert counted("0.8/0.2", 0, 400) == {"train": 320, "val": 80}
+    assert counted("0.8/0.2", 7, 1) == {Shares.of("0.8/0.2").split_of(7): 1}
 
 
 def test_a_share_of_none_is_never_chosen() -> None:

@@ -59,9 +59,8 @@ class Correction:
         """What estimates are multiplied with and what is added then, arrays (c,), at a level, for so many steps."""
         coarse, fine = self.strides
         part = (1 / max(steps, FEWEST) - fine) / (coarse - fine) if coarse > fine else 0.0
-        tables = (self.factor, self.found, self.wanted)
-        rough, fitting = (np.stack([_between(self.levels, table[k], gamma) for table in tables]) for k in (0, 1))
-        factor, found, wanted = fitting + part * (rough - fitting)
+        rough, finer = _between(self.levels, np.stack([self.factor, self.found, self.wanted], 1), gamma)
+        factor, found, wanted = finer + part * (rough - finer)
         factor = np.clip(factor, LEAST, MOST)
         return factor, wanted - factor * found
 
@@ -112,7 +111,8 @@ def corrected(
                 parts.append(network(part, torch.full((len(part),), gamma, device=device), wanted).cpu())
         return torch.clamp(clean_of(torch.cat(parts), z, gamma, s.target), least, most)
 
-    def measured(steps: int) -> tuple[np.ndarray, ...]:
+    def measured(steps: int) -> tuple[np.ndarray, np.ndarray]:
+        """Levels (L,), and factors and both means (3, L, c)."""
         z, levels, rows = start, schedule.levels(steps).tolist(), []
         for gamma, cleaner in itertools.pairwise(levels):
             found, factor = estimated(z, gamma), torch.ones(1, clean.shape[1], 1, 1)
@@ -126,13 +126,12 @@ def corrected(
             z = ddim_step(z, found, gamma, cleaner, 0.0, start.clone)
             if progress is not None:
                 progress.advance()
-        return np.array(levels[:-1]), *np.stack(rows, 1)
+        return np.array(levels[:-1]), np.stack(rows, 1)
 
-    (coarse, *rough), (fine, *tables) = (measured(min(steps, schedule.steps)) for steps in (COARSE, FINE))
-    rough = [np.stack([_between(coarse, table, gamma) for gamma in fine]) for table in rough]
+    (coarse, rough), (fine, finer) = (measured(min(steps, schedule.steps)) for steps in (COARSE, FINE))
     network.cpu()
-    both = (np.stack(pair) for pair in zip(rough, tables, strict=True))
-    return Correction(fine, np.array([1 / len(coarse), 1 / len(fine)]), *both)
+    rough = np.stack([_between(coarse, rough, gamma) for gamma in fine], 1)
+    return Correction(fine, np.array([1 / len(coarse), 1 / len(fine)]), *np.stack([rough, finer], 1))
 
 
 def _moments(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -141,10 +140,11 @@ def _moments(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _between(levels: np.ndarray, table: np.ndarray, gamma: float) -> np.ndarray:
-    """A row (c,) of a table (L, c) at a level between, by the logarithm of signal over noise."""
+    """Rows (..., c) of tables (..., L, c) at a level between, by the logarithm of signal over noise."""
     place = np.interp(_log_ratio(gamma), _log_ratio(levels), np.arange(len(levels)))
     below = min(int(place), len(levels) - 2)
-    return table[below] + (place - below) * (table[below + 1] - table[below])
+    here, after = table[..., below, :], table[..., below + 1, :]
+    return here + (place - below) * (after - here)
 
 
 def _log_ratio(gamma: Any) -> Any:

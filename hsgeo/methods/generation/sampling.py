@@ -105,9 +105,7 @@ class Sampler:
         float32 tensor (n, channels, h, w)
         """
         gamma, cleaner = self.schedule.levels(self.steps)[number - 1 : number + 1].tolist()
-        made_up = None
-        if self.correction is not None and self.eta == 0:
-            made_up = [_channels(b) for b in self.correction.at(gamma, self.steps)]
+        made_up = self._made_up(gamma, len(seeds), wanted)
         network = self.network.to(self.device).eval()
         out = torch.empty((len(seeds), self.channels, *window.shape))
         for core in self._parts(window):
@@ -124,13 +122,22 @@ class Sampler:
                 before = part[(..., *inside)].cpu()
                 clean = self._bounded(clean_of(found[(..., *inside)].cpu(), before, gamma, self.target))
                 if made_up is not None:
-                    free = [wanted is None or isinstance(one, Nothing) for one in (wanted or seeds)[batch]]
-                    made = self._bounded(made_up[0] * clean + made_up[1])
-                    clean = torch.where(torch.tensor(free).view(-1, 1, 1, 1), made, clean)
+                    factor, shift = (each[batch] for each in made_up)
+                    clean = self._bounded(factor * clean + shift)
                 noise = partial(self.noise, number, seeds[batch], core)
                 moved = ddim_step(before, clean, gamma, cleaner, self.eta, noise)
                 out[(batch, slice(None), *core.within(window).slices)] = moved
         return out
+
+    def _made_up(
+        self, gamma: float, count: int, wanted: Sequence[Wanted] | None
+    ) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """What clean estimates are multiplied with, and what is added, tensors (n, channels, 1, 1)."""
+        if self.correction is None or self.eta > 0:
+            return None
+        free = torch.tensor([wanted is None or isinstance(wanted[i], Nothing) for i in range(count)]).view(-1, 1, 1, 1)
+        factor, shift = map(_channels, self.correction.at(gamma, self.steps))
+        return torch.where(free, factor, 1.0), torch.where(free, shift, 0.0)
 
     def _bounded(self, clean: torch.Tensor) -> torch.Tensor:
         return clean if self.bounds is None else torch.clamp(clean, *map(_channels, self.bounds))

@@ -12,7 +12,7 @@ import numpy as np
 Floor = float | Literal["published"]
 
 
-def unbound(abundances: np.ndarray, floor: Floor, weights: np.ndarray | None = None) -> np.ndarray:
+def unbound(abundances: np.ndarray, floor: Floor, weights: np.ndarray) -> np.ndarray:
     """ln(u + floor / p) of shares u = w x / sum(w x).
 
     As published, and with equal weights, it is ln(x + exp(-ln p - 8)) (HUD, Shen et al. 2025, eq. 4).
@@ -22,16 +22,18 @@ def unbound(abundances: np.ndarray, floor: Floor, weights: np.ndarray | None = N
     abundances : array (p, ...)
         x.
     floor : float or "published"
-    weights : array (p,), optional
-        w; equal ones without.
+    weights : array (p,)
+        w, positive.
+
+    Returns
+    -------
+    array (p, ...)
     """
-    shares = np.maximum(abundances, 0)
-    if weights is not None:
-        shares = _summed(shares * _along(weights, shares))
+    shares = _summed(np.maximum(abundances, 0) * _along(weights, abundances))
     return np.log(shares + _part(floor) / len(shares))
 
 
-def bound(values: np.ndarray, floor: Floor, weights: np.ndarray | None = None) -> np.ndarray:
+def bound(values: np.ndarray, floor: Floor, weights: np.ndarray) -> np.ndarray:
     """Abundances (p, ...) of such numbers: of their softmax along the first axis (eq. 5), less the floor, over w.
 
     Of `unbound` shares u the softmax makes (u + floor / p) / (1 + floor) (eq. 6), and where that is less than the floor
@@ -40,7 +42,7 @@ def bound(values: np.ndarray, floor: Floor, weights: np.ndarray | None = None) -
     shares = _summed(np.exp(values - values.max(0)))
     if floor != "published":
         shares = np.maximum(shares - floor / (1 + floor) / len(shares), 0)
-    return _summed(shares if weights is None else shares / _along(weights, shares))
+    return _summed(shares / _along(weights, shares))
 
 
 def _part(floor: Floor) -> float:

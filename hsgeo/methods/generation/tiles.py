@@ -56,7 +56,7 @@ def check_sampling(settings: HudTrainingParams, steps: int, size: int) -> None:
     Raises
     ------
     ParameterError
-        With the most, or the least.
+        It has fewer, or they are; with the limit.
     """
     if steps > settings.length:
         raise ParameterError(f"--steps {steps}: this process has {settings.length} at most.")

@@ -13,12 +13,13 @@ from hsgeo.methods.generation.simplex import bound, unbound
 def test_simplex_by_the_paper_s_equations() -> None:
     x = np.random.default_rng(0).dirichlet([0.2] * 5, (4, 6)).transpose(2, 0, 1)
     x[:, 0, 0] = [1, 0, 0, 0, 0]
-    z = unbound(x, "published")
+    same = np.ones(5)
+    z = unbound(x, "published", same)
     np.testing.assert_allclose(z, np.log(x + np.exp(-np.log(5) - 8)))
     want = (x + np.exp(-np.log(5) - 8)) / (1 + np.exp(-8))
-    np.testing.assert_allclose(bound(z, "published"), want, rtol=1e-12)
+    np.testing.assert_allclose(bound(z, "published", same), want, rtol=1e-12)
     for floor in ("published", 0.2):
-        wild = bound(np.random.default_rng(1).normal(0, 300, (5, 50)), floor)
+        wild = bound(np.random.default_rng(1).normal(0, 300, (5, 50)), floor, same)
         assert (wild >= 0).all() and np.abs(wild.sum(0) - 1).max() < 1e-12
 
 
@@ -27,11 +28,12 @@ def test_a_floor_is_taken_off_again(floor: float) -> None:
     """Below it there is nothing."""
     x = np.random.default_rng(0).dirichlet([0.2] * 5, 50).T
     x[:, 0] = [1, 0, 0, 0, 0]
-    z = unbound(x, floor)
+    same = np.ones(5)
+    z = unbound(x, floor, same)
     np.testing.assert_allclose(np.exp(z), x + floor / 5)
-    np.testing.assert_allclose(bound(z, floor), x, atol=1e-15)
+    np.testing.assert_allclose(bound(z, floor, same), x, atol=1e-15)
     z[1, 0] = np.log(floor / 5) - 1
-    assert bound(z, floor)[1, 0] == 0
+    assert bound(z, floor, same)[1, 0] == 0
 
 
 def test_abundances_are_weighted_in_their_logarithms() -> None:
@@ -155,10 +157,14 @@ def test_bands_keep_their_range(parts) -> None:
 
 
 def test_the_cosine_counts_what_the_floor_leaves(parts) -> None:
-    endmembers, _, _, y = parts
-    dim = y.copy()
-    found = [fitted_encoding([dim], endmembers, 0, floor="published", brightness=b) for b in (0.0, 8.0)]
-    for encoding, cosine in found:
-        made = encoding.decoded(encoding.encoded(dim), variability=False)[1]
-        want = (made * dim).sum(0) / np.linalg.norm(made, axis=0) / np.linalg.norm(dim, axis=0)
+    """Dark endmembers are weighted so little that the floor hides them."""
+    endmembers, x, _, _ = parts
+    endmembers = endmembers * np.array([1, 0.3, 1])[:, None]
+    y, found = np.tensordot(endmembers.T, x, 1), []
+    for brightness in (0.0, 8.0):
+        encoding, cosine = fitted_encoding([y], endmembers, 0, floor="published", brightness=brightness)
+        made = encoding.decoded(encoding.encoded(y), variability=False)[1]
+        want = (made * y).sum(0) / np.linalg.norm(made, axis=0) / np.linalg.norm(y, axis=0)
         assert cosine == pytest.approx(want.mean(), abs=1e-6)
+        found.append(cosine)
+    assert found[1] < found[0] - 1e-4
