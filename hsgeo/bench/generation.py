@@ -49,6 +49,7 @@ PROTOCOL = ("jasper", "abu-airport-1", "abu-urban-1")
 
 SHOWN = (
     "point_fidelity",
+    "own_point_fidelity",
     "block_diversity",
     "own_block_diversity",
     "memorised_most",

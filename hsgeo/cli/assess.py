@@ -33,6 +33,7 @@ CONSISTENCY = {
 
 GENERATED = {
     "point_fidelity": ("point fidelity", "cosine, 1 is best"),
+    "own_point_fidelity": ("  of the scene itself", "its blocks beside all outside of them"),
     "block_diversity": ("block diversity", "cosine, as low as the scene's own is diverse"),
     "own_block_diversity": ("  of the scene itself", "its blocks beside others that lie apart"),
     "memorised_most": ("most like a real block", "cosine, 1 is a copy"),

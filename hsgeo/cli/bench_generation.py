@@ -13,6 +13,7 @@ from hsgeo.cli.printing import print_json
 #: heading, key and format of the columns
 COLUMNS = (
     ("Fp", "point_fidelity", "8.4f"),
+    ("own Fp", "own_point_fidelity", "8.4f"),
     ("Db", "block_diversity", "8.3f"),
     ("own Db", "own_block_diversity", "8.3f"),
     ("nearest", "memorised_most", "9.3f"),
@@ -74,8 +75,8 @@ def generation(
         f"{PUBLISHED['block_diversity']}"
     )
     typer.echo(
-        "own Db: real blocks among others that do not overlap; nearest: the most alike of all pairs; told apart: by a "
-        "network, 0.5 is chance"
+        "own Fp, own Db: real blocks beside all that does not overlap with them; nearest: the most alike of all pairs; "
+        "told apart: by a network, 0.5 is chance"
     )
 
 

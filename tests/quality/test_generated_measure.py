@@ -63,6 +63,7 @@ def test_copies_are_perfect_but_for_the_diversity(scene):
     values, notes = measured(scene, [scene.values[:, y : y + 32, x : x + 32] for y, x in places], networks=False)
     assert values["point_fidelity"] == pytest.approx(1, abs=1e-6)
     assert values["block_diversity"] == pytest.approx(1, abs=1e-5)
+    assert 0.99 < values["own_point_fidelity"] < values["point_fidelity"]
     assert values["own_block_diversity"] < 0.97 and values["memorised_most"] == pytest.approx(1)
     found = {m["tile"]: (m["real_row"], m["real_column"], m["rotation"]) for m in values["memorisation"]}
     assert found == {f"t{i}": (y, x, 0) for i, (y, x) in enumerate(places)}

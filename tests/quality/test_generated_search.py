@@ -11,8 +11,9 @@ from hsgeo.quality.generated import diversity, fidelity, own, pieces
 from hsgeo.quality.generated.diversity import nearest_blocks, oriented, restored
 from hsgeo.quality.generated.fidelity import point_similarity
 from hsgeo.quality.generated.memorisation import Pair, cosine, nearer, nearest_pairs, write_pairs
-from hsgeo.quality.generated.own import all_pairs, own_diversity
+from hsgeo.quality.generated.own import all_pairs, own_diversity, own_fidelity
 from hsgeo.quality.generated.pieces import Piece, Real, cut_blocks, sampled
+from hsgeo.quality.metrics import windows
 
 
 def cube(bands=5, height=17, width=20, seed=0, holes=0):
@@ -106,6 +107,26 @@ def test_own_diversity_is_that_of_all_pairs_that_lie_apart(monkeypatch, stride):
 
 def test_a_scene_of_one_block_has_no_diversity_of_its_own():
     assert own_diversity(real_of(cube(height=5, width=6)), 4, 1) == (None, 0)
+
+
+@pytest.mark.parametrize("side", [3, 128])
+def test_own_fidelity_is_to_pixels_outside_of_the_block(monkeypatch, side):
+    """Blocks that windows of the scene cut as well."""
+    monkeypatch.setattr(own, "windows", lambda height, width: windows(height, width, side))
+    values, expected = cube(holes=9), []
+    known = np.isfinite(values).all(0)
+    unit = values.astype(float) / np.linalg.norm(values.astype(float), axis=0)
+    for y in range(0, 17 - 4 + 1, 4):
+        for x in range(0, 20 - 4 + 1, 4):
+            outside = known.copy()
+            outside[y : y + 4, x : x + 4] = False
+            here = unit[:, y : y + 4, x : x + 4][:, known[y : y + 4, x : x + 4]]
+            expected += (here.T @ unit[:, outside]).max(1).tolist()
+    assert own_fidelity(real_of(values), 4, 10**6) == pytest.approx(np.mean(expected), abs=1e-6)
+    some = own_fidelity(real_of(values), 4, 40)
+    assert min(expected) < some < 1 and some != pytest.approx(np.mean(expected), abs=1e-6)
+    assert own_fidelity(real_of(values[:, :4, :4]), 4, 10) is None
+    assert own_fidelity(real_of(values * np.nan), 4, 10) is None
 
 
 def test_own_diversity_of_jasper(real_data):

@@ -22,7 +22,7 @@ from hsgeo.quality.generated.fidelity import point_similarity
 from hsgeo.quality.generated.frechet import CROP
 from hsgeo.quality.generated.judge import Judge
 from hsgeo.quality.generated.memorisation import Pair, nearer, nearest_pairs
-from hsgeo.quality.generated.own import own_diversity
+from hsgeo.quality.generated.own import own_diversity, own_fidelity
 from hsgeo.quality.generated.pieces import Piece, Real, cut_blocks, sampled, spectra
 from hsgeo.quality.generated.telling import told_apart
 from hsgeo.quality.generated.tiles import Labels, Tile, shared_bands
@@ -124,7 +124,8 @@ def measure(
     blocks, places = cut_blocks(
         ours, block, _affordable(BLOCKS, FEWEST[0], ALL * area / stride**2 * len(bands) * block**2)
     )
-    pixels = spectra(ours, _affordable(PIXELS, FEWEST[1], area * len(bands)), rng)
+    most = _affordable(PIXELS, FEWEST[1], area * len(bands))
+    pixels = spectra(ours, most, rng)
     if not len(blocks):
         raise DataError(
             f"{label(tiles[0].scene)} and its like hold no block of {block} x {block} pixels with data; give a smaller "
@@ -143,6 +144,7 @@ def measure(
     pairs.sort(key=lambda pair: -pair.similarity)
     values: dict[str, Any] = {
         "point_fidelity": fidelity,
+        "own_point_fidelity": own_fidelity(real, block, most, s.seed, s.device),
         "block_diversity": diversity,
         "diversity_over_fidelity": diversity / fidelity if fidelity else None,
         "own_block_diversity": own,

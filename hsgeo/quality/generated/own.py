@@ -1,4 +1,4 @@
-"""Block diversity of the scene itself: its blocks beside all of its others that do not overlap with them.
+"""Point fidelity and block diversity of the scene itself: its blocks beside all that does not overlap with them.
 
 As they are, without turns, blocks a given step apart share the products of their pixels: for each step the product of
 the scene with itself, shifted, is summed over all blocks at once. For 32 x 32 blocks that is some 60 times
@@ -10,11 +10,65 @@ from __future__ import annotations
 import numpy as np
 
 from hsgeo.quality.generated.diversity import nearest_blocks
+from hsgeo.quality.generated.fidelity import point_similarity
 from hsgeo.quality.generated.pieces import Real
+from hsgeo.quality.metrics import windows
 from hsgeo.scene.window import Window
 
 #: blocks up to which all are compared with all, and how many are picked where there are more
 ALL, PICKED = 2048, 256
+#: blocks whose pixels are compared with the rest of the scene at most
+LEFT_OUT = 64
+
+
+def own_fidelity(real: Real, block: int, pixels: int, seed: int = 0, device: str = "cpu") -> float | None:
+    """The mean over real pixels of the largest cosine similarity to one outside of their block.
+
+    It is what spectra reach that belong to the scene and are new to it.
+
+    Parameters
+    ----------
+    real : Real
+    block : int
+        Side of the blocks, which lie side by side, in pixels.
+    pixels : int
+        How many are compared at most, in up to `LEFT_OUT` blocks.
+    seed : int
+        Of the choice among them.
+    device : str
+        A torch device.
+
+    Returns
+    -------
+    float or None
+        None where there is no pixel outside.
+    """
+    rng = np.random.default_rng(seed)
+    corners = [
+        (y, x) for y in range(0, real.height - block + 1, block) for x in range(0, real.width - block + 1, block)
+    ]
+    chosen = [corners[i] for i in rng.permutation(len(corners))[:LEFT_OUT]]
+    left_out = [Window(y, y + block, x, x + block) for y, x in chosen]
+    ours = [_known(real.read(window), max(1, pixels // len(corners)), rng) for window in left_out]
+    best = [np.full(len(each), np.nan) for each in ours]
+    for window in windows(real.height, real.width):
+        values = real.read(window)
+        for i, apart in enumerate(left_out):
+            theirs, both = values, apart.clip_to(window)
+            if 0 not in both.shape:
+                theirs = values.copy()
+                theirs[(slice(None), *both.within(window).slices)] = np.nan
+            best[i] = np.fmax(best[i], point_similarity(ours[i], [theirs], device))
+    found = np.concatenate([np.empty(0), *best])
+    found = found[np.isfinite(found)]
+    return float(found.mean()) if len(found) else None
+
+
+def _known(values: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
+    """Pixels (n, B) with data of an array (B, h, w), at most so many."""
+    rows = values.reshape(len(values), -1).T
+    rows = rows[np.isfinite(rows).all(1)]
+    return rows[rng.permutation(len(rows))[:most]]
 
 
 def own_diversity(
