@@ -24,7 +24,7 @@ from hsgeo.cli import (
 )
 from hsgeo.errors import HsgeoError
 
-INTERRUPTED = "interrupted; tiles that were done, if any, are kept: run the same command with --resume."
+INTERRUPTED = "interrupted; the same command with --resume, where it has that, goes on from the tiles that were done."
 
 #: typer carries click under another name from 0.26 on, so the base of usage errors is taken from a known leaf
 UsageFault: type[Exception] = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")

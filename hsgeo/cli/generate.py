@@ -96,6 +96,11 @@ def print_stages(r: dict[str, Any]) -> None:
     print_rows([("time", f"{stages}; peak memory {peak / 2**30:.2f} GiB")])
 
 
+def _tiles(r: dict[str, Any]) -> str:
+    splits = ", ".join(f"{count} {name}" for name, count in r["splits"].items())
+    return f"{r['tiles']} of {r['size']} pixels, {r['steps']} steps, from seed {r['seed']}: {splits}"
+
+
 def _print_plan(r: dict[str, Any]) -> None:
     parts, model = r["parts"], r["model"] or "trained by the run"
     whole, cut = (
@@ -109,7 +114,7 @@ def _print_plan(r: dict[str, Any]) -> None:
                 f"{r['output']} ({r['format']}, {r['output_bytes'] / 1e6:.1f} MB before compression); not written",
             ),
             ("model", ", ".join([model, *(f"{k} {v}" for k, v in r["parameters"].items())])),
-            ("tiles", f"{r['tiles']} of {r['size']} pixels, {r['steps']} steps"),
+            ("tiles", _tiles(r)),
             ("bands", f"{r['bands']}, of which {r['good_bands']} good by their flags, as {r['dtype']}"),
             ("work", f"{cut if parts['passes'] > 1 else whole}, memory {r['memory']}"),
         ]
@@ -118,11 +123,10 @@ def _print_plan(r: dict[str, Any]) -> None:
 
 
 def _print(r: dict[str, Any]) -> None:
-    splits = ", ".join(f"{count} {name}" for name, count in r["splits"].items())
     print_rows(
         [
             ("output", f"{r['output']} ({r['format']}, {r['bytes'] / 1e6:.1f} MB)"),
-            ("tiles", f"{r['tiles']} of {r['size']} pixels, {r['steps']} steps, from seed {r['seed']}: {splits}"),
+            ("tiles", _tiles(r)),
             *model_rows(r),
         ]
     )

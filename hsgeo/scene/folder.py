@@ -100,6 +100,11 @@ def open_folder(folder: Path, sensor: str | None, say: Callable[[str], None]) ->
 def _only_raster(folder: Path, say: Callable[[str], None]) -> Path:
     """The raster in a folder that holds just one: an EnMAP product, an ENVI pair."""
     suffixes = {".tif", ".tiff", ".hdr", ".bsq", ".bil", ".bip", ".zarr"}
+    if (folder / "collection.json").exists():
+        raise SceneReadError(
+            f"{folder} holds tiles of hsgeo generate: name a raster in it, or measure them by hsgeo assess {folder} "
+            "--reference SCENE."
+        )
     inside = sorted(p for p in folder.iterdir() if p.suffix.lower() in suffixes)
     spectral = [p for p in inside if "SPECTRAL_IMAGE" in p.name.upper() and p.suffix.lower() != ".hdr"]
     single = spectral if len(spectral) == 1 else inside

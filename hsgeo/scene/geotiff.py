@@ -254,6 +254,8 @@ def _why_not(path: str, error: Exception) -> str:
         )
     if head and all(32 <= byte < 127 or byte in (9, 10, 13) for byte in head):
         return f"{path} is a text file, not a raster; give the raster itself."
+    if file.suffix == ".safetensors":
+        return f"{path} is a model, not a scene; give it as --model, and a scene here."
     if file.suffix.lower() in (".bsq", ".bil", ".bip", ".img", ".dat", ".raw", ""):
         return f"{path} has no header: an ENVI file needs {file.stem}.hdr beside it."
     return f"{path} is not a raster that can be read ({detail})."

@@ -102,10 +102,13 @@ class Classes:
     names : list of str
     values : list of int
         That the raster had that they were learned from.
+    model : str
+        What knows them, for messages.
     """
 
     names: list[str]
     values: list[int]
+    model: str = "the model"
 
     def place(self, wanted: str) -> int:
         """Of a class given by its name, or by its value.
@@ -117,7 +120,7 @@ class Classes:
         """
         place = self._find(wanted)
         if place is None:
-            raise ParameterError(f"--class {wanted!r}: the model has {self}.{did_you_mean(wanted, self.names)}")
+            raise ParameterError(f"--class {wanted!r}: {self.model} has {self}.{did_you_mean(wanted, self.names)}")
         return place
 
     def places(self, raster: str, labels: Labels) -> np.ndarray:
@@ -135,7 +138,7 @@ class Classes:
         for i, name in enumerate(labels.names):
             place = self._find(name) if i in used else -1
             if place is None:
-                raise ParameterError(f"{raster}: it has {name}, and the model has {self}.")
+                raise ParameterError(f"{raster}: it has {name}, and {self.model} has {self}.")
             found[i] = place
         return found
 

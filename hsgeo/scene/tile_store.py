@@ -115,13 +115,13 @@ class TileStore:
             meanings = " ".join(re.sub(r"[^\w.@+-]+", "_", name) for name in classes.values())
             kinds = {"flag_values": list(classes), "flag_meanings": meanings, "class_names": list(classes.values())}
             kinds |= {"grid_mapping": "spatial_ref", "coordinates": PLACES}
-            small = "uint8" if max(classes) < 256 else "uint16"
+            small = np.min_scalar_type(max(classes))
             self._arrays = {
                 "reflectance": self._array("reflectance", (number, count), "band", meta.dtype, blank_of(meta), own),
                 "abundances": self._array(
                     "abundances", (number, len(endmembers)), "endmember", np.dtype("float32"), float("nan"), shares
                 ),
-                "classes": self._array("classes", (number,), "", np.dtype(small), 0, kinds),
+                "classes": self._array("classes", (number,), "", small, 0, kinds),
             }
             write_band_coordinates(self._group, meta)
             for name, along, values in (

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from hsgeo.engine.identity import read_identity, refuse_other
 from hsgeo.engine.plan import TilePlan
 from hsgeo.engine.store import Output, Store
@@ -126,7 +128,7 @@ def draw(
     from hsgeo.engine.run import staffed
 
     plan = TilePlan(*canvas.shape, tile=canvas.block)
-    kinds = "uint8" if max(model.named_kinds()) < 256 else "uint16"
+    kinds = np.min_scalar_type(max(model.named_kinds())).name
     tiles = {
         "reflectance": Output(model.count, code.dtype, code.nodata),
         "abundances": Output(len(model.encoding.endmembers), "float32", float("nan")),

@@ -7,6 +7,7 @@ import math
 import os
 import shutil
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -165,7 +166,8 @@ class GenerationJob(Job):
             self.settings = self._model.settings
             self.notes += self._unlike(self._model)
         check_sampling(self.settings, o.steps, o.size)
-        self.wanted = wanted_of(Classes([], []) if self._model is None else self._model.known, o)
+        classes = Classes([], []) if self._model is None else self._model.known
+        self.wanted = wanted_of(replace(classes, model=str(self.file)), o)
         if self.settings.correction and (o.eta > 0 or self.wanted):
             self.notes.append(
                 "tiles of a class, of a layout or with --eta vary a little less than the scene: "
@@ -238,6 +240,8 @@ class GenerationJob(Job):
             "tiles": o.count,
             "size": o.size,
             "steps": o.steps,
+            "seed": self.run.seed,
+            "splits": counted(o.split, self.run.seed, o.count),
             "endmembers": count,
             "bands": self.source.sizes["band"],
             "good_bands": int(self.source["good"].values.sum()),

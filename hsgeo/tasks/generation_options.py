@@ -90,7 +90,8 @@ def wanted_of(classes: Classes, o: GenerationOptions) -> Wanted | None:
     if o.wanted is None and o.layout is None:
         return None
     if not classes.names:
-        raise ParameterError("--class and --labels: this model knows no classes; train one with --labels.")
+        option = "--labels" if o.wanted is None else "--class"
+        raise ParameterError(f"{option}: {classes.model} knows no classes; train one with hsgeo train hud --labels.")
     if o.wanted is not None:
         return FullOf(len(classes.names), classes.place(o.wanted))
     assert o.layout is not None

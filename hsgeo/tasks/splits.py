@@ -71,7 +71,8 @@ class Shares:
 def counted(split: str, seed: int, count: int) -> dict[str, int]:
     """Tiles in each split, of so many whose seeds are in a row."""
     shares = Shares.of(split)
-    return dict(Counter(shares.split_of(seed + number) for number in range(count)))
+    found = Counter(shares.split_of(seed + number) for number in range(count))
+    return {name: found[name] for name, _ in zip(NAMES, shares.values, strict=False)}
 
 
 def tile_tags(record: Mapping[str, Any], number: int) -> dict[str, str]:

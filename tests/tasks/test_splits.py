@@ -33,7 +33,8 @@ def test_seeds_are_spread_by_the_golden_ratio() -> None:
 
 def test_splits_are_counted() -> None:
     assert counted("0.8/0.2", 0, 400) == {"train": 320, "val": 80}
-    assert counted("0.8/0.2", 7, 1) == {Shares.of("0.8/0.2").split_of(7): 1}
+    assert list(counted("0.8/0.2", 3, 2).items()) == [("train", 1), ("val", 1)]
+    assert counted("1/0/0", 7, 3) == {"train": 3, "val": 0, "test": 0}
 
 
 def test_a_share_of_none_is_never_chosen() -> None:

@@ -1,4 +1,4 @@
-"""Clean estimates of a sampler, held to the moments that they have on the scene.
+"""Clean estimates of a sampler, held to the moments that they have on crops which have those of the scene.
 
 A network that has seen one scene alone knows its pixels too well: of what is new to it, its own samples, it finds less
 than there is, and each step of DDIM takes a little off what varies. Both are measured on tiles drawn for that, and made
@@ -31,9 +31,6 @@ FAINT = 0.002
 #: what estimates are multiplied with at least and at most
 LEAST, MOST = 0.8, 1.6
 
-#: what is drawn for it is not what the training saw in its first steps
-SEED = 2**31
-
 
 @dataclass(frozen=True)
 class Correction:
@@ -46,7 +43,7 @@ class Correction:
     strides : array (2,)
         Length of a step, of a coarse sampler and a fine one, as a part of all.
     factor, found, wanted : arrays (2, L, c)
-        Of these two: what deviations are multiplied with, the mean of estimates in samples, and that over the scene.
+        Of these two: what deviations are multiplied with, the mean of estimates in samples, and that on crops.
     """
 
     levels: np.ndarray
@@ -81,6 +78,9 @@ def corrected(
 ) -> Correction:
     """The correction of a trained network, by its own samples beside noisy crops of the scene.
 
+    Of both there are few: the crops are typical of the scene, and samples begin from noise and from its opposite, so
+    that what chance does to their mean cancels to first order (antithetic variates, Hammersley & Morton 1956).
+
     Parameters
     ----------
     network : AbundanceUNet
@@ -94,11 +94,12 @@ def corrected(
         Advances by one a level.
     """
     s = crops.settings
-    drawn = [crops.batch(i, SEED) for i in range(-(-s.correction // s.batch))]
-    clean = torch.cat([states for states, _ in drawn])[: s.correction]
-    asked = None if drawn[0][1] is None else torch.zeros((len(clean), *drawn[0][1].shape[1:]))
+    clean, asked = crops.typical(s.correction)
+    if asked is not None:
+        asked = torch.zeros_like(asked)
     rng = torch.Generator().manual_seed(s.seed)
-    noise, start = (torch.randn(clean.shape, generator=rng) for _ in range(2))
+    half = (2, -(-len(clean) // 2), *clean.shape[1:])
+    noise, start = (torch.cat([n, -n])[: len(clean)] for n in torch.randn(half, generator=rng))
     least, most = (torch.as_tensor(b, dtype=clean.dtype).view(1, -1, 1, 1) for b in (low, high))
     network = network.to(device).eval()
 

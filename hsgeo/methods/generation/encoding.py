@@ -33,6 +33,10 @@ DARK = 0.3
 #: least variance of what mixtures miss, of the largest, in which neighbours are compared
 FAINT = 1e-10
 
+#: share of the scene's pixels at the limit of a band from which that is where the recording cut them off: what moves
+#: about their mean crosses it, and has another mean and covariance when it is cut off once more
+CUT = 0.02
+
 #: weight by which endmembers stay what they were found as, in pixels in which there is nothing else
 STAY = 1.0
 
@@ -60,7 +64,7 @@ class Encoding:
     weights : array (p,)
         Of the abundances in their logarithms.
     least, most : arrays (B,)
-        Of each band over the scene.
+        Of each band over the scene; infinite where the recording cut it off.
     floor : float or "published"
         See `hsgeo.methods.generation.simplex`.
     """
@@ -195,11 +199,16 @@ def fitted_encoding(
         low=(raw.min(1) - offset) / scale,
         high=(raw.max(1) - offset) / scale,
         weights=counting,
-        least=pixels.min(0),
-        most=pixels.max(0),
+        least=_limits(pixels, pixels.min(0), -np.inf),
+        most=_limits(pixels, pixels.max(0), np.inf),
         floor=floor,
     )
     return encoding, float(((pixels * made).sum(1)[size > 0] / size[size > 0]).mean())
+
+
+def _limits(pixels: np.ndarray, limits: np.ndarray, none: float) -> np.ndarray:
+    """Limits (B,) of pixels (n, B), `none` where more than `CUT` of them are there."""
+    return np.where((pixels == limits).mean(0) > CUT, none, limits)
 
 
 def refined(

@@ -28,6 +28,9 @@ ROUNDS = 10
 #: shares of the crops that are trained with nothing asked for, and with the shares of their classes alone
 FREE, MIXED = 0.2, 0.3
 
+#: crops that typical ones are chosen from, times as many, and a seed apart from those of the training's first steps
+CANDIDATES, TYPICAL = 16, 2**31
+
 
 class Crops:
     """Crops without gaps of a scene's state, the same for the same step and seed.
@@ -80,6 +83,25 @@ class Crops:
             states.append(images[0])
             asked += images[1:]
         return torch.from_numpy(np.stack(states)), torch.from_numpy(np.stack(asked)) if asked else None
+
+    def typical(self, count: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """So many crops that together have the mean and variance of the scene's state, which are 0 and 1.
+
+        Of `CANDIDATES` times as many, each is the one that brings those before nearest to them (herding, Welling 2009).
+        """
+        batches = [self.batch(i, TYPICAL) for i in range(-(-CANDIDATES * count // self.settings.batch))]
+        states = torch.cat([states for states, _ in batches])
+        has = torch.cat([states.mean((2, 3)), states.square().mean((2, 3))], 1).double()
+        wanted = torch.tensor([0.0, 1.0], dtype=torch.float64).repeat_interleave(states.shape[1])
+        chosen: list[int] = []
+        missing = wanted.clone()
+        for _ in range(count):
+            best = int((has - missing).square().sum(1).argmin())
+            chosen.append(best)
+            missing += wanted - has[best]
+            has[best] = torch.inf
+        asked = [asked for _, asked in batches if asked is not None]
+        return states[chosen], torch.cat(asked)[chosen] if asked else None
 
     def _asked(self, classes: np.ndarray, draw: float) -> np.ndarray:
         """Of each pixel its class, the crop's shares of the classes, or nothing."""

@@ -156,6 +156,24 @@ def test_bands_keep_their_range(parts) -> None:
         assert (spectra[0] == np.float32(most[0, 0, 0])).any()
 
 
+def test_a_band_that_the_recording_cut_off_has_no_limit_there(parts) -> None:
+    """Its values are known in mean and covariance, which cutting them off once more would change."""
+    endmembers, _, _, y = parts
+    cut = y.copy()
+    for band, share in ((4, 0.3), (7, 0.01)):
+        cut[band] = np.maximum(cut[band], np.quantile(cut[band], share))
+    cut[9] = np.minimum(cut[9], np.quantile(cut[9], 0.9))
+    encoding, _ = fitted_encoding([cut], endmembers, 12, floor=0.2, brightness=0.5)
+    least, most = cut.min((1, 2)), cut.max((1, 2))
+    least[4], most[9] = -np.inf, np.inf
+    np.testing.assert_array_equal(encoding.least, least)
+    np.testing.assert_array_equal(encoding.most, most)
+    state = encoding.encoded(cut)
+    noise = np.random.default_rng(3).standard_normal(cut.shape)
+    again = encoding.decoded(state, noise=noise)[1]
+    assert (again[4] < cut[4].min()).any() and again[4].mean() == pytest.approx(cut[4].mean(), rel=0.01)
+
+
 def test_the_cosine_counts_what_the_floor_leaves(parts) -> None:
     """Dark endmembers are weighted so little that the floor hides them."""
     endmembers, x, _, _ = parts
