@@ -100,17 +100,17 @@ def open_folder(folder: Path, sensor: str | None, say: Callable[[str], None]) ->
 def _only_raster(folder: Path, say: Callable[[str], None]) -> Path:
     """The raster in a folder that holds just one: an EnMAP product, an ENVI pair."""
     suffixes = {".tif", ".tiff", ".hdr", ".bsq", ".bil", ".bip", ".zarr"}
-    if (folder / "collection.json").exists():
-        raise SceneReadError(
-            f"{folder} holds tiles of hsgeo generate: name a raster in it, or measure them by hsgeo assess {folder} "
-            "--reference SCENE."
-        )
     inside = sorted(p for p in folder.iterdir() if p.suffix.lower() in suffixes)
     spectral = [p for p in inside if "SPECTRAL_IMAGE" in p.name.upper() and p.suffix.lower() != ".hdr"]
     single = spectral if len(spectral) == 1 else inside
     if len({p.stem for p in single}) == 1:
         say(f"{folder}: opened {single[0].name}, the only raster in the folder.")
         return single[0]
+    if any(p.stem.startswith("tile_") and p.stem.endswith("_classes") for p in inside):
+        raise SceneReadError(
+            f"{folder} holds tiles of hsgeo generate: name a raster in it, or measure them by hsgeo assess {folder} "
+            "--reference SCENE."
+        )
     if len(inside) > 1:
         listed = ", ".join(p.name for p in inside[:4]) + (" ..." if len(inside) > 4 else "")
         raise SceneReadError(f"{folder} holds several rasters ({listed}); name one, or give the band files {EXPECTED}.")

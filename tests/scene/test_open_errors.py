@@ -46,6 +46,14 @@ def test_empty_and_text_files(tmp_path):
     assert "noise.xyz is not a raster" in message(tmp_path / "noise.xyz", SceneReadError)
 
 
+def test_models_and_folders_of_tiles_are_no_scenes(tmp_path):
+    (tmp_path / "m.safetensors").write_bytes(bytes(range(256)))
+    assert "m.safetensors is a model, not a scene" in message(tmp_path / "m.safetensors", SceneReadError)
+    for name in ("tile_01", "tile_01_abundances", "tile_01_classes"):
+        (tmp_path / f"{name}.tif").write_bytes(b"")
+    assert f"hsgeo assess {tmp_path} --reference SCENE" in message(tmp_path, SceneReadError)
+
+
 @pytest.mark.parametrize(
     "profile", [{}, {"tiled": True, "blockxsize": 16, "blockysize": 16}, {"BIGTIFF": "YES"}, {"compress": "deflate"}]
 )
