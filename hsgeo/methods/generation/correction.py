@@ -94,9 +94,8 @@ def corrected(
         Advances by one a level.
     """
     s = crops.settings
-    clean, asked = crops.typical(s.correction)
-    if asked is not None:
-        asked = torch.zeros_like(asked)
+    clean = crops.typical(s.correction)
+    asked = None if crops.classes is None else torch.zeros((len(clean), crops.count, *clean.shape[2:]))
     rng = torch.Generator().manual_seed(s.seed)
     half = (2, -(-len(clean) // 2), *clean.shape[1:])
     noise, start = (torch.cat([n, -n])[: len(clean)] for n in torch.randn(half, generator=rng))

@@ -84,24 +84,27 @@ class Crops:
             asked += images[1:]
         return torch.from_numpy(np.stack(states)), torch.from_numpy(np.stack(asked)) if asked else None
 
-    def typical(self, count: int) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """So many crops that together have the mean and variance of the scene's state, which are 0 and 1.
+    def typical(self, count: int) -> torch.Tensor:
+        """States (count, c, side, side) that together have the mean and variance of the scene's, which are 0 and 1.
 
         Of `CANDIDATES` times as many, each is the one that brings those before nearest to them (herding, Welling 2009).
         """
-        batches = [self.batch(i, TYPICAL) for i in range(-(-CANDIDATES * count // self.settings.batch))]
-        states = torch.cat([states for states, _ in batches])
-        has = torch.cat([states.mean((2, 3)), states.square().mean((2, 3))], 1).double()
-        wanted = torch.tensor([0.0, 1.0], dtype=torch.float64).repeat_interleave(states.shape[1])
-        chosen: list[int] = []
-        missing = wanted.clone()
-        for _ in range(count):
-            best = int((has - missing).square().sum(1).argmin())
-            chosen.append(best)
+        size, parts = self.settings.batch, []
+        for i in range(-(-CANDIDATES * count // size)):
+            states, _ = self.batch(i, TYPICAL)
+            parts.append(torch.cat([states.mean((2, 3)), states.square().mean((2, 3))], 1).double())
+        has = torch.cat(parts)
+        wanted = torch.tensor([0.0, 1.0], dtype=torch.float64).repeat_interleave(has.shape[1] // 2)
+        chosen, missing = np.empty(count, int), wanted.clone()
+        for k in range(count):
+            chosen[k] = best = int((has - missing).square().sum(1).argmin())
             missing += wanted - has[best]
             has[best] = torch.inf
-        asked = [asked for _, asked in batches if asked is not None]
-        return states[chosen], torch.cat(asked)[chosen] if asked else None
+        found = torch.empty(count, *states.shape[1:])
+        for i in np.unique(chosen // size):
+            here = chosen // size == i
+            found[here] = self.batch(int(i), TYPICAL)[0][chosen[here] % size]
+        return found
 
     def _asked(self, classes: np.ndarray, draw: float) -> np.ndarray:
         """Of each pixel its class, the crop's shares of the classes, or nothing."""
