@@ -129,6 +129,19 @@ def test_own_fidelity_is_to_pixels_outside_of_the_block(monkeypatch, side):
     assert own_fidelity(real_of(values * np.nan), 4, 10) is None
 
 
+def test_own_fidelity_shares_its_pixels_among_the_blocks_that_are_left_out(monkeypatch):
+    compared = []
+
+    def counted(ours, real, device):
+        compared.append(len(ours))
+        return point_similarity(ours, real, device)
+
+    monkeypatch.setattr(own, "LEFT_OUT", 3)
+    monkeypatch.setattr(own, "point_similarity", counted)
+    own_fidelity(real_of(cube()), 4, 30)
+    assert sum(compared) == 30
+
+
 def test_own_diversity_of_jasper(real_data):
     """The figure that was measured with another program."""
     data = loadmat(real_data / "jasper" / "jasperRidge2_R198.mat")["Y"].astype(float)

@@ -49,18 +49,22 @@ def own_fidelity(real: Real, block: int, pixels: int, seed: int = 0, device: str
     ]
     chosen = [corners[i] for i in rng.permutation(len(corners))[:LEFT_OUT]]
     left_out = [Window(y, y + block, x, x + block) for y, x in chosen]
-    ours = [_known(real.read(window), max(1, pixels // len(corners)), rng) for window in left_out]
-    best = [np.full(len(each), np.nan) for each in ours]
+    each = [_known(real.read(window), max(1, pixels // len(chosen)), rng) for window in left_out]
+    if not sum(map(len, each)):
+        return None
+    ours, owner = np.concatenate(each), np.repeat(np.arange(len(each)), [len(rows) for rows in each])
+    best = np.full(len(ours), np.nan)
     for window in windows(real.height, real.width):
-        values = real.read(window)
+        values, outside = real.read(window), np.ones(len(ours), bool)
         for i, apart in enumerate(left_out):
-            theirs, both = values, apart.clip_to(window)
+            both = apart.clip_to(window)
             if 0 not in both.shape:
-                theirs = values.copy()
+                theirs, here = values.copy(), owner == i
                 theirs[(slice(None), *both.within(window).slices)] = np.nan
-            best[i] = np.fmax(best[i], point_similarity(ours[i], [theirs], device))
-    found = np.concatenate([np.empty(0), *best])
-    found = found[np.isfinite(found)]
+                best[here] = np.fmax(best[here], point_similarity(ours[here], [theirs], device))
+                outside &= ~here
+        best[outside] = np.fmax(best[outside], point_similarity(ours[outside], [values], device))
+    found = best[np.isfinite(best)]
     return float(found.mean()) if len(found) else None
 
 
